@@ -76,15 +76,15 @@ impl Config {
                 return refuse(field, extent.to_string(), "at most 2147483647");
             }
         }
-        if self.hidden % self.q_heads != 0 {
+        if !self.hidden.is_multiple_of(self.q_heads) {
             let expected = format!("a divisor of d_model = {}", self.hidden);
             return refuse("n_heads", self.q_heads.to_string(), &expected);
         }
-        if self.head_dim() % 2 != 0 {
+        if !self.head_dim().is_multiple_of(2) {
             let expected = format!("even, as RoPE pairs halves (n_heads = {})", self.q_heads);
             return refuse("d_model / n_heads", self.head_dim().to_string(), &expected);
         }
-        if self.q_heads % self.kv_heads != 0 {
+        if !self.q_heads.is_multiple_of(self.kv_heads) {
             let expected = format!("a divisor of n_heads = {}", self.q_heads);
             return refuse("attn_config.kv_n_heads", self.kv_heads.to_string(), &expected);
         }

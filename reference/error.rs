@@ -38,7 +38,10 @@ impl fmt::Display for Error {
         match self {
             Error::Shape { operator, argument, found, expected } => match found[..] {
                 [elements] if expected.len() > 1 => {
-                    write!(f, "{operator}: {argument} has {elements} elements, expected {expected:?}")
+                    write!(
+                        f,
+                        "{operator}: {argument} has {elements} elements, expected {expected:?}"
+                    )
                 }
                 _ => write!(f, "{operator}: {argument} has shape {found:?}, expected {expected:?}"),
             },
@@ -73,7 +76,8 @@ pub(crate) fn check_shape(
     elements: usize,
     expected: &[usize],
 ) -> Result<()> {
-    if elements == expected.iter().fold(1, |product: usize, &extent| product.saturating_mul(extent)) {
+    if elements == expected.iter().fold(1, |product: usize, &extent| product.saturating_mul(extent))
+    {
         return Ok(());
     }
     Err(Error::Shape { operator, argument, found: vec![elements], expected: expected.to_vec() })
@@ -90,7 +94,12 @@ pub(crate) fn check_rows(
 ) -> Result<usize> {
     match row {
         0 if elements == 0 => Ok(0),
-        0 => Err(Error::value(operator, format!("{argument}.len()"), elements, "0, as rows are empty")),
+        0 => Err(Error::value(
+            operator,
+            format!("{argument}.len()"),
+            elements,
+            "0, as rows are empty",
+        )),
         _ if elements.is_multiple_of(row) => Ok(elements / row),
         _ => {
             let expected = format!("a multiple of the row length {row}");

@@ -1,8 +1,46 @@
-//! A plain CPU reference of DBRX and of each operator it is made of.
+//! A plain CPU reference of the DBRX model and of each operator it is made of.
+//!
+//! One file per operator, in plain Rust without dependencies: f32 or f64 in, f64 out, written to be
+//! read against the formula on each function's page. [`dbrx`] assembles the model from exactly
+//! these functions and rounds between them at named points ([`rounding::Rounding`]).
+//!
+//! | operator | function |
+//! |---|---|
+//! | token embedding | [`embedding::embedding`] |
+//! | residual addition and layer norm | [`layer_norm::layer_norm`] |
+//! | dense layer | [`linear::linear`] |
+//! | clip, split, rotate | [`rope::rope`], [`rope::append`] |
+//! | top-k router | [`router::router`] |
+//! | sort by expert | [`dispatch::dispatch`] |
+//! | expert products | [`grouped_gemm::up`], [`grouped_gemm::down`] |
+//! | sum of expert outputs | [`combine::combine`] |
+//! | grouped-query attention | [`attention::attention`] |
+//!
+//! Feature `checkpoint` loads published checkpoints and their tokenizers; feature `fast` adds a
+//! second arithmetic for the same model, f32 on all cores.
 
+pub mod arithmetic;
+pub mod attention;
+pub mod combine;
 pub mod config;
+pub mod dbrx;
+pub mod dispatch;
+pub mod embedding;
 pub mod error;
+pub mod grouped_gemm;
+pub mod kv_cache;
+pub mod layer_norm;
+pub mod linear;
+pub mod rope;
 pub mod rounding;
+pub mod router;
 pub mod tensor;
 pub mod weights;
+
+pub use arithmetic::{Arithmetic, Plain};
+pub use config::Config;
+pub use dbrx::Dbrx;
 pub use error::{Error, Result};
+pub use rounding::Rounding;
+pub use tensor::{Elements, Tensor};
+pub use weights::Weights;
