@@ -3,8 +3,8 @@
 use crate::attention::{KvIndex, attention};
 use crate::combine::{CombineOrder, combine};
 use crate::dispatch::Dispatch;
-use crate::error::Result;
-use crate::grouped_gemm::{down, up};
+use crate::error::{Error, Result, check_rows, check_shape};
+use crate::grouped_gemm::{check_offsets, down, up};
 use crate::layer_norm::layer_norm;
 use crate::linear::linear;
 use crate::rope::{Rotated, rope};
@@ -109,6 +109,35 @@ pub struct Experts<'a, V> {
 }
 
 impl<V> Experts<'_, V> {
+    /// Checks that the extents agree and that every index is in its array.
+    ///
+    /// # Errors
+    ///
+    /// `Shape` or `Value` names the first field at odds with another.
+    pub fn check(&self) -> Result<()> {
+        let Experts { hidden, ffn_hidden, top_k, dispatch, .. } = *self;
+        let tokens = check_rows("experts", "h", self.h.len(), hidden)?;
+        check_shape("experts", "residual", self.residual.len(), &[tokens, hidden])?;
+        check_shape("experts", "weights", self.weights.len(), &[tokens, top_k])?;
+        check_shape("experts", "dispatch.rows", dispatch.rows.len(), &[tokens, top_k])?;
+        check_offsets("experts", &dispatch.offsets, dispatch.pairs.len())?;
+        let experts = dispatch.offsets.len() - 1;
+        for (argument, weight) in [("w1", self.w1), ("v1", self.v1), ("w2", self.w2)] {
+            let elements = weight.elements().len();
+            check_shape("experts", argument, elements, &[experts, ffn_hidden, hidden])?;
+        }
+        let (pairs, rows) = (self.weights.len(), dispatch.pairs.len());
+        if let Some(pair) = dispatch.pairs.iter().find(|&&pair| pair >= pairs) {
+            let expected = format!("less than {pairs}");
+            return Err(Error::value("experts", "an entry of dispatch.pairs", pair, expected));
+        }
+        if let Some(row) = dispatch.rows.iter().flatten().find(|&&row| row >= rows) {
+            let expected = format!("less than {rows}");
+            return Err(Error::value("experts", "an entry of dispatch.rows", row, expected));
+        }
+        Ok(())
+    }
+
     /// The token that each row gathers, `[rows]`.
     pub fn tokens_of_rows(&self) -> Vec<usize> {
         self.dispatch.pairs.iter().map(|pair| pair / self.top_k).collect()
@@ -139,6 +168,7 @@ impl Arithmetic for Plain {
     }
 
     fn experts(&self, input: &Experts<'_, f64>) -> Result<Vec<f64>> {
+        input.check()?;
         let Experts { h, residual, hidden, ffn_hidden, top_k, dispatch, w1, v1, w2, .. } = *input;
         let (w1, v1, w2) = (w1.to_f32(), v1.to_f32(), w2.to_f32());
         let (tokens_of_rows, weights) = (input.tokens_of_rows(), input.weights_of_rows());

@@ -82,19 +82,9 @@ pub fn attention<T: Real>(
     causal: bool,
     rounding: Rounding,
 ) -> Result<Attention> {
-    let sequences = kv.check(k.len(), v.len())?;
+    kv.check_queries(q.len(), cu_q_lens, q_heads, k.len(), v.len())?;
     let (kv_heads, head_dim) = kv.head_extents();
-    check_cumulative("cu_q_lens", cu_q_lens)?;
-    if cu_q_lens.len() != sequences + 1 {
-        let (found, expected) = (vec![cu_q_lens.len()], vec![sequences + 1]);
-        return Err(Error::Shape { operator: "attention", argument: "cu_q_lens", found, expected });
-    }
-    let tokens = cu_q_lens[sequences];
-    check_shape("attention", "q", q.len(), &[tokens, q_heads, head_dim])?;
-    if kv_heads == 0 || !q_heads.is_multiple_of(kv_heads) {
-        let expected = format!("a multiple of kv_heads = {kv_heads}");
-        return Err(Error::value("attention", "q_heads", q_heads, expected));
-    }
+    let (sequences, tokens) = (cu_q_lens.len() - 1, cu_q_lens[cu_q_lens.len() - 1]);
     let group = q_heads / kv_heads;
 
     let mut out = Vec::with_capacity(q.len());
@@ -145,8 +135,37 @@ fn log_sum_exp(scores: &[f64]) -> f64 {
 }
 
 impl KvIndex<'_> {
+    /// Checks every argument of [`attention`]; the arrays by their element counts.
+    pub(crate) fn check_queries(
+        &self,
+        q: usize,
+        cu_q_lens: &[usize],
+        q_heads: usize,
+        k: usize,
+        v: usize,
+    ) -> Result<()> {
+        let sequences = self.check(k, v)?;
+        let (kv_heads, head_dim) = self.head_extents();
+        check_cumulative("cu_q_lens", cu_q_lens)?;
+        if cu_q_lens.len() != sequences + 1 {
+            let (found, expected) = (vec![cu_q_lens.len()], vec![sequences + 1]);
+            return Err(Error::Shape {
+                operator: "attention",
+                argument: "cu_q_lens",
+                found,
+                expected,
+            });
+        }
+        check_shape("attention", "q", q, &[cu_q_lens[sequences], q_heads, head_dim])?;
+        if kv_heads == 0 || !q_heads.is_multiple_of(kv_heads) {
+            let expected = format!("a multiple of kv_heads = {kv_heads}");
+            return Err(Error::value("attention", "q_heads", q_heads, expected));
+        }
+        Ok(())
+    }
+
     /// Checks both arrays' lengths and every page that is read; returns the number of sequences.
-    pub(crate) fn check(&self, k: usize, v: usize) -> Result<usize> {
+    fn check(&self, k: usize, v: usize) -> Result<usize> {
         match *self {
             KvIndex::Contiguous { cu_lens, kv_heads, head_dim } => {
                 check_cumulative("kv cu_lens", cu_lens)?;

@@ -136,7 +136,7 @@ fn silu(g: f64) -> f64 {
 }
 
 /// Checks that `offsets` ascend from 0 to `rows`.
-fn check_offsets(operator: &'static str, offsets: &[usize], rows: usize) -> Result<()> {
+pub(crate) fn check_offsets(operator: &'static str, offsets: &[usize], rows: usize) -> Result<()> {
     let ascend = offsets.first() == Some(&0) && offsets.is_sorted();
     if ascend && offsets.last() == Some(&rows) {
         return Ok(());

@@ -27,6 +27,8 @@ pub mod dbrx;
 pub mod dispatch;
 pub mod embedding;
 pub mod error;
+#[cfg(feature = "fast")]
+pub mod fast;
 pub mod grouped_gemm;
 pub mod kv_cache;
 pub mod layer_norm;
@@ -41,6 +43,8 @@ pub use arithmetic::{Arithmetic, Plain};
 pub use config::Config;
 pub use dbrx::Dbrx;
 pub use error::{Error, Result};
+#[cfg(feature = "fast")]
+pub use fast::Fast;
 pub use rounding::Rounding;
 pub use tensor::{Elements, Tensor};
 pub use weights::Weights;

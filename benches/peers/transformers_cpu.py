@@ -1,6 +1,6 @@
 """Speed of Hugging Face transformers' DBRX on the CPU: prefill, greedy decode, generate().
 
-    pip install torch transformers safetensors tokenizers
+    pip install torch "transformers>=5" safetensors tokenizers
     python benches/peers/transformers_cpu.py [MODEL_DIR] [--threads N] [--dtype bfloat16] [--json]
 
 float32 (the default) is float32 arithmetic on the stored bf16 weights; bfloat16 keeps weights
@@ -97,7 +97,8 @@ def decode(model, out, count):
     chosen = []
     start = time.perf_counter()
     for _ in range(count):
-        token = model.forward(input_ids=token, past_key_values=cache, use_cache=True).logits[:, -1].argmax(-1, keepdim=True)
+        logits = model.forward(input_ids=token, past_key_values=cache, use_cache=True).logits
+        token = logits[:, -1].argmax(-1, keepdim=True)
         chosen.append(token)
     return time.perf_counter() - start, torch.cat(chosen, 1)[0].tolist()
 
@@ -148,6 +149,8 @@ def main():
     args = parser.parse_args()
     if min(args.threads, args.prompt_tokens, args.decode_tokens, args.repeats) < 1:
         parser.error("counts must be at least 1")
+    if not (args.model_dir / "config.json").exists():
+        parser.error(f"no config.json in {args.model_dir}")
 
     torch.set_num_threads(args.threads)
     transformers.utils.logging.set_verbosity_error()
@@ -165,7 +168,8 @@ def main():
                 model = load_model(args.model_dir, getattr(torch, args.dtype), attention, experts)
                 with torch.inference_mode():
                     greedy = check_greedy(model, args.model_dir)
-                    runs.append(name | {"greedy_as_expected": greedy} | measure(model, ids, args.decode_tokens, args.repeats))
+                    rates = measure(model, ids, args.decode_tokens, args.repeats)
+                runs.append(name | {"greedy_as_expected": greedy} | rates)
             except (ImportError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
                 failed.append(name | {"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]})
     if not runs:
@@ -193,16 +197,19 @@ def main():
         print(json.dumps(report))
         return
 
-    print(f"torch {report['torch']}, transformers {report['transformers']}, {report['cpu']}, {report['threads']} threads")
-    print(f"{args.dtype}, prompt {args.prompt_tokens} tokens ({prompt}), {args.decode_tokens} decoded, {args.repeats} repeats")
-    print(f"{'attention':12}{'experts':12}{'greedy':8}" + "".join(f"{m.split('_')[0]:>20}" for m in METRICS) + "   tokens/s: median (best)")
+    print(f"torch {report['torch']}, transformers {report['transformers']}, {report['cpu']}")
+    print(f"{report['threads']} threads, {args.dtype}, prompt of {args.prompt_tokens} tokens ({prompt}),")
+    print(f"{args.decode_tokens} decoded, {args.repeats} repeats; tokens/s: median (best)")
+    heads = "".join(f"{metric.split('_')[0]:>20}" for metric in METRICS)
+    print(f"{'attention':16}{'experts':12}{'greedy':8}{heads}")
     for run in runs:
-        cells = "".join(f"{run[m]['median']:>11} ({run[m]['best']})".rjust(20) for m in METRICS)
-        print(f"{run['attention']:12}{run['experts']:12}{run['greedy_as_expected'] or '-':8}{cells}")
+        cells = "".join(f"{run[metric]['median']} ({run[metric]['best']})".rjust(20) for metric in METRICS)
+        print(f"{run['attention']:16}{run['experts']:12}{run['greedy_as_expected'] or '-':8}{cells}")
     for run in failed:
-        print(f"{run['attention']:12}{run['experts']:12}{run['error']}")
+        print(f"{run['attention']:16}{run['experts']:12}{run['error']}")
     for metric in METRICS:
-        print(f"fastest {metric}: {fastest[metric]['median']} ({fastest[metric]['attention']} attention, {fastest[metric]['experts']} experts)")
+        best = fastest[metric]
+        print(f"fastest {metric}: {best['median']} ({best['attention']} attention, {best['experts']} experts)")
 
 
 if __name__ == "__main__":
