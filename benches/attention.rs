@@ -5,7 +5,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use expertile_reference::attention::{KvIndex, attention};
 use expertile_reference::{Arithmetic, Fast, Rounding};
 
-pub fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion) {
     let (q_heads, kv_heads, head_dim) = (12, 2, 128);
     let scale = 1.0 / (head_dim as f64).sqrt();
     let mut group = c.benchmark_group("attention");

@@ -5,7 +5,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use expertile_reference::Rounding;
 use expertile_reference::combine::{CombineOrder, combine};
 
-pub fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion) {
     let (tokens, hidden, top_k) = (64, 1024, 4);
     let expert_out = uniform(0, tokens * top_k * hidden, 1.0);
     let residual = uniform(1, tokens * hidden, 1.0);

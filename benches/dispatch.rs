@@ -3,7 +3,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput};
 use expertile_reference::dispatch::dispatch;
 
-pub fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion) {
     let (tokens, experts, top_k) = (256, 16, 4);
     let mut rng = fastrand::Rng::with_seed(0);
     let ids: Vec<i32> = (0..tokens * top_k).map(|_| rng.i32(0..experts)).collect();

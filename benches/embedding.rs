@@ -4,7 +4,7 @@ use crate::data::uniform;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use expertile_reference::embedding::embedding;
 
-pub fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion) {
     let (vocab, hidden, tokens) = (2048, 1024, 64);
     let table = uniform(0, vocab * hidden, 1.0);
     let ids: Vec<u32> = (0..tokens).map(|token| token * 31 % vocab as u32).collect();

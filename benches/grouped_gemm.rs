@@ -7,7 +7,7 @@ use expertile_reference::dispatch::dispatch;
 use expertile_reference::grouped_gemm::{down, up};
 use expertile_reference::{Fast, Rounding};
 
-pub fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion) {
     let (experts, top_k, hidden, ffn_hidden) = (16, 4, 512, 768);
     let [w1, v1, w2] = [0, 1, 2].map(|seed| weight(seed, [experts * ffn_hidden, hidden]));
     let [w1_f32, v1_f32, w2_f32] = [&w1, &v1, &w2].map(|weight| weight.to_f32());

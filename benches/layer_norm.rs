@@ -6,7 +6,7 @@ use expertile_reference::config::LAYER_NORM_EPSILON;
 use expertile_reference::layer_norm::layer_norm;
 use expertile_reference::{Arithmetic, Elements, Fast, Rounding, Tensor};
 
-pub fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion) {
     let (tokens, hidden) = (64, 1024);
     let (x, residual) = (uniform(0, tokens * hidden, 1.0), uniform(1, tokens * hidden, 1.0));
     let weight = Tensor::new([hidden], Elements::F32(uniform(2, hidden, 1.0))).expect("extents");

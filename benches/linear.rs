@@ -5,7 +5,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use expertile_reference::linear::linear;
 use expertile_reference::{Arithmetic, Fast};
 
-pub fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion) {
     let (in_features, out_features) = (1024, 1536);
     let weight = weight(0, [out_features, in_features]);
     let mut group = c.benchmark_group("linear");

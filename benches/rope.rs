@@ -5,7 +5,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use expertile_reference::rope::{inv_freq, rope};
 use expertile_reference::{Arithmetic, Fast, Rounding};
 
-pub fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion) {
     let (tokens, q_heads, kv_heads, head_dim) = (64, 12, 2, 128);
     let qkv = uniform(0, tokens * (q_heads + 2 * kv_heads) * head_dim, 10.0);
     let positions: Vec<i32> = (0..tokens as i32).map(|token| 32_000 + token).collect();

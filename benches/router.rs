@@ -5,7 +5,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use expertile_reference::Rounding;
 use expertile_reference::router::router;
 
-pub fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion) {
     let (tokens, experts, top_k) = (256, 16, 4);
     let logits = uniform(0, tokens * experts, 4.0);
     let mut group = c.benchmark_group("router");

@@ -1,7 +1,7 @@
 //! The operators that treat each token by itself.
 
 use crate::error::{Error, Result, check_rows, check_shape};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// The tokens of one task.
@@ -22,27 +22,37 @@ pub(super) fn layer_norm(
         sum.iter_mut().zip(residual).for_each(|(sum, residual)| *sum += residual);
     }
     let mut out = sum.clone();
-    let normalize = |rows: &mut [f32]| {
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for row in rows.chunks_exact_mut(hidden) {
-                    let mean = sum_of(row, f64::from) / hidden as f64;
-                    let variance = sum_of(row, |x| (f64::from(x) - mean).powi(2)) / hidden as f64;
-                    let scale = 1.0 / (variance + epsilon).sqrt();
-                    for (x, weight) in row.iter_mut().zip(weight) {
-                        *x = ((f64::from(*x) - mean) * scale * f64::from(*weight)) as f32;
-                    }
-                }
-            },
-        );
-    };
+    let normalize = |rows: &mut [f32]| Arch::new().dispatch(Normalize { rows, weight, epsilon });
     match tokens {
         0 => {}
         1..=TOKENS => normalize(&mut out),
         _ => out.par_chunks_mut(TOKENS * hidden).for_each(normalize),
     }
     Ok([sum, out])
+}
+
+/// Normalises rows in place.
+struct Normalize<'a> {
+    rows: &'a mut [f32],
+    weight: &'a [f32],
+    epsilon: f64,
+}
+
+impl WithSimd for Normalize<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let hidden = self.weight.len();
+        for row in self.rows.chunks_exact_mut(hidden) {
+            let mean = sum_of(row, f64::from) / hidden as f64;
+            let variance = sum_of(row, |x| (f64::from(x) - mean).powi(2)) / hidden as f64;
+            let scale = 1.0 / (variance + self.epsilon).sqrt();
+            for (x, weight) in row.iter_mut().zip(self.weight) {
+                *x = ((f64::from(*x) - mean) * scale * f64::from(*weight)) as f32;
+            }
+        }
+    }
 }
 
 /// The sum of `term` over a row, in 8 partial sums so that it vectorises.

@@ -1,12 +1,11 @@
-//! All benches in one binary: a file and a criterion group for each operator, and the whole model.
+//! The operators: a file and a criterion group for each.
 //!
-//! Ids read `operator/backend/shape`. `cargo bench -- linear` runs one group, `-- --test` runs
-//! everything once.
+//! Ids read `operator/backend/shape`. `cargo bench --bench operators -- linear` runs one group,
+//! `-- --test` runs everything once.
 
 mod attention;
 mod combine;
 mod data;
-mod dbrx;
 mod dispatch;
 mod embedding;
 mod grouped_gemm;
@@ -28,6 +27,5 @@ criterion_group!(
     grouped_gemm::bench,
     combine::bench,
     attention::bench,
-    dbrx::bench,
 );
 criterion_main!(operators);
