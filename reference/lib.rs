@@ -6,3 +6,5 @@ pub mod rounding;
 pub mod tensor;
 pub mod weights;
 pub use error::{Error, Result};
+#[cfg(feature = "checkpoint")]
+pub mod checkpoint;
