@@ -1,7 +1,7 @@
 //! `config.json` and `generation_config.json`.
 
 use super::error::{Error, Result};
-use super::json::{Json, parse_object, read_limited};
+use super::json::{Json, is_there, parse_object, read_limited};
 use crate::config::Config;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,7 +32,7 @@ impl ModelConfig {
         let path = dir.join("config.json");
         let mut model = ModelConfig::parse(&path, &read_limited(&path, MAX_CONFIG_BYTES)?)?;
         let path = dir.join("generation_config.json");
-        if path.exists() {
+        if is_there(&path) {
             model.replace_tokens(&path, &read_limited(&path, MAX_CONFIG_BYTES)?)?;
         }
         Ok(model)

@@ -80,14 +80,21 @@ impl Header {
         let Ok(text) = str::from_utf8(&text) else {
             return malformed("has a header that is not UTF-8".into());
         };
-        let header: HeaderJson = serde_json::from_str(text).map_err(|e| not_json(path, &e))?;
-        let mut tensors = BTreeMap::new();
-        for (name, entry) in header.0 {
+        let HeaderJson(mut fields) =
+            serde_json::from_str(text).map_err(|error| not_json(path, &error))?;
+        fields.sort_by(|(x, _), (y, _)| x.cmp(y));
+        if let Some(twice) = fields.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return malformed(format!("has {} twice", brief(&twice[0].0)));
+        }
+        let mut tensors = Vec::with_capacity(fields.len());
+        for (name, entry) in fields {
+            let Field::Tensor(entry) = entry else { continue };
             match entry.check() {
-                Ok(entry) => tensors.insert(name, entry),
+                Ok(entry) => tensors.push((name, entry)),
                 Err(reason) => return malformed(format!("{} {reason}", brief(&name))),
             };
         }
+        let tensors = tensors.into_iter().collect();
         let data_bytes = after_length - length;
         let header = Header { tensors, data_start: LENGTH_BYTES + length };
         header.check_coverage(data_bytes).map_err(|reason| Error::malformed(path, reason))?;
@@ -140,10 +147,17 @@ impl Header {
     }
 }
 
-/// The header as it is written. `__metadata__` is skipped: nothing in it concerns the tensors.
-struct HeaderJson(BTreeMap<String, EntryJson>);
+/// The header as it is written.
+struct HeaderJson(Vec<(String, Field)>);
+
+enum Field {
+    /// `__metadata__`, which is skipped: nothing in it concerns the tensors.
+    Metadata,
+    Tensor(EntryJson),
+}
 
 #[derive(serde::Deserialize)]
+#[serde(expecting = "a tensor with dtype, shape and data_offsets")]
 struct EntryJson {
     dtype: Dtype,
     shape: Extents,
@@ -179,9 +193,9 @@ impl EntryJson {
 
 impl<'de> Deserialize<'de> for HeaderJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HeaderJson, D::Error> {
-        struct Tensors;
+        struct Fields;
 
-        impl<'de> Visitor<'de> for Tensors {
+        impl<'de> Visitor<'de> for Fields {
             type Value = HeaderJson;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -189,26 +203,22 @@ impl<'de> Deserialize<'de> for HeaderJson {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HeaderJson, A::Error> {
-                let mut tensors = BTreeMap::new();
-                let mut metadata = false;
+                let mut fields = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
-                    let is_metadata = name == "__metadata__";
-                    if tensors.contains_key(&name) || (is_metadata && metadata) {
-                        let name = brief(&name);
-                        return Err(A::Error::custom(format_args!("{name} appears twice")));
-                    }
-                    if is_metadata {
-                        metadata = true;
-                        map.next_value::<IgnoredAny>()?;
-                    } else {
-                        tensors.insert(name, map.next_value()?);
-                    }
+                    let field = match name.as_str() {
+                        "__metadata__" => {
+                            map.next_value::<IgnoredAny>()?;
+                            Field::Metadata
+                        }
+                        _ => Field::Tensor(map.next_value()?),
+                    };
+                    fields.push((name, field));
                 }
-                Ok(HeaderJson(tensors))
+                Ok(HeaderJson(fields))
             }
         }
 
-        deserializer.deserialize_map(Tensors)
+        deserializer.deserialize_map(Fields)
     }
 }
 

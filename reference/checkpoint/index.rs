@@ -2,7 +2,7 @@
 
 use super::error::{Error, Result, brief};
 use super::header::Header;
-use super::json::{Json, parse_object, read_limited};
+use super::json::{Json, is_there, parse_object, read_limited};
 use super::safetensors::TensorFile;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -102,23 +102,23 @@ fn is_plain(name: &str) -> bool {
 /// [`TensorFile::open`].
 pub fn read_headers(dir: &Path) -> Result<Vec<(PathBuf, Header)>> {
     let single = dir.join(SINGLE);
-    if single.exists() {
-        let header = TensorFile::open(&single)?.header().clone();
+    if is_there(&single) {
+        let header = TensorFile::open(&single)?.into_header();
         return Ok(vec![(single, header)]);
     }
     let path = dir.join(INDEX);
-    if !path.exists() {
+    if !is_there(&path) {
         return Err(Error::mismatch(dir, format!("has neither {SINGLE} nor {INDEX}")));
     }
     let index = Index::parse(&path, &read_limited(&path, MAX_INDEX_BYTES)?)?;
     let mut headers = Vec::new();
     for file in index.files() {
         let file_path = dir.join(file);
-        if !file_path.exists() {
+        if !is_there(&file_path) {
             let reason = format!("names {}, which does not exist", brief(file));
             return Err(Error::mismatch(&path, reason));
         }
-        let header = TensorFile::open(&file_path)?.header().clone();
+        let header = TensorFile::open(&file_path)?.into_header();
         index.check_file(&path, file, &header)?;
         headers.push((file_path, header));
     }

@@ -8,6 +8,12 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
+/// Whether a folder has an entry of this name. A link that leads nowhere counts, so that it is an
+/// error rather than absent.
+pub(super) fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
 /// Opens a regular file, and gives its length. Devices and pipes, which may block or never end, are
 /// refused unopened.
 pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {

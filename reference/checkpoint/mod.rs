@@ -10,6 +10,7 @@ mod header;
 mod index;
 mod json;
 mod load;
+mod outline;
 mod safetensors;
 mod tokenizer;
 mod write;

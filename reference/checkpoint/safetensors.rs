@@ -39,6 +39,10 @@ impl TensorFile {
         &self.header
     }
 
+    pub(super) fn into_header(self) -> Header {
+        self.header
+    }
+
     /// Reads one F32, F16 or BF16 tensor. `progress` gets the number of bytes of each step.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! Text to token ids and back.
 
 use super::error::{Error, Result, brief};
-use super::json::read_limited;
+use super::json::{is_there, read_limited};
+use super::outline::check_outline;
 use std::path::{Path, PathBuf};
 use tiktoken_rs::CoreBPE;
 
@@ -44,7 +45,7 @@ impl Tokenizer {
     /// an id is not below `vocab`, `Io` when the file cannot be read.
     pub fn open(dir: impl AsRef<Path>, vocab: usize) -> Result<Tokenizer> {
         let path = dir.as_ref().join("tokenizer.json");
-        if path.exists() {
+        if is_there(&path) {
             let text = read_limited(&path, MAX_TOKENIZER_BYTES)?;
             return Tokenizer::parse(&path, &text, vocab);
         }
@@ -65,6 +66,7 @@ impl Tokenizer {
     ///
     /// As [`open`](Tokenizer::open).
     pub fn parse(path: &Path, text: &[u8], vocab: usize) -> Result<Tokenizer> {
+        check_outline(path, text)?;
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(text).map_err(|error| {
             let error = brief(&error.to_string());
             Error::malformed(path, format!("is not a valid tokenizer: {error}"))
