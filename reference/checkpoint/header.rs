@@ -55,13 +55,14 @@ impl Entry {
 impl Header {
     /// Reads the header of a file of `file_bytes` bytes. `path` serves the errors.
     ///
-    /// At most [`MAX_HEADER_BYTES`] are read. The tensors that come back have distinct names, sizes
-    /// that match their shapes and types, and cover the rest of the file without gap or overlap.
+    /// At most [`MAX_HEADER_BYTES`] are read. The tensors that come back have distinct names, at
+    /// most [`MAX_DIMENSIONS`], sizes that match their shapes and types, and cover the rest of the
+    /// file without gap or overlap.
     ///
     /// # Errors
     ///
-    /// `Malformed` when one of these is not so, or the header is not the JSON of the format;
-    /// `Unsupported` for more than [`MAX_DIMENSIONS`]; `Io` when `reader` fails or ends early.
+    /// `Malformed` when one of these is not so, or the header is not the JSON of the format; `Io`
+    /// when `reader` fails or ends early.
     pub fn read(path: &Path, reader: &mut impl Read, file_bytes: u64) -> Result<Header> {
         let malformed = |reason: String| Err(Error::malformed(path, reason));
         let failed = |source| Error::io(path, "read", source);
