@@ -21,6 +21,8 @@
 
 pub mod arithmetic;
 pub mod attention;
+#[cfg(feature = "checkpoint")]
+pub mod checkpoint;
 pub mod combine;
 pub mod config;
 pub mod dbrx;

@@ -130,13 +130,19 @@ impl<W: Stored> WithSimd for Dots<'_, W> {
         let mut wide = [0.0; BLOCK];
         for (feature, weight) in weight.chunks_exact(k).enumerate() {
             let mut sums = [[simd.splat_f32s(0.0); 4]; FEW_ROWS];
-            for (block, weight) in weight.chunks(BLOCK).enumerate() {
+            let mut add = #[inline(always)]
+            |weight: &[W], start: usize| {
                 let wide = &mut wide[..weight.len()];
                 W::widen(weight, wide);
                 for (x, sums) in x.chunks_exact(k).zip(&mut sums) {
-                    add_products(simd, &x[block * BLOCK..][..wide.len()], wide, sums);
+                    add_products(simd, &x[start..][..weight.len()], wide, sums);
                 }
+            };
+            let (blocks, tail) = weight.as_chunks::<BLOCK>();
+            for (block, weight) in blocks.iter().enumerate() {
+                add(weight, block * BLOCK);
             }
+            add(tail, k - tail.len());
             for (row, sums) in sums[..x.len() / k].iter().enumerate() {
                 let [a, b, c, d] = *sums;
                 let sum = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
@@ -194,13 +200,19 @@ impl<W: Stored> WithSimd for Axpys<'_, W> {
         let columns = out.len() / (x.len() / k);
         let mut wide = [0.0; BLOCK];
         for (row, weight) in weight.chunks_exact(width).enumerate() {
-            for (block, weight) in weight[first..first + columns].chunks(BLOCK).enumerate() {
+            let mut add = #[inline(always)]
+            |weight: &[W], start: usize| {
                 let wide = &mut wide[..weight.len()];
                 W::widen(weight, wide);
                 for (x, out) in x.chunks_exact(k).zip(out.chunks_exact_mut(columns)) {
-                    axpy(simd, x[row], wide, &mut out[block * BLOCK..][..wide.len()]);
+                    axpy(simd, x[row], wide, &mut out[start..][..weight.len()]);
                 }
+            };
+            let (blocks, tail) = weight[first..first + columns].as_chunks::<BLOCK>();
+            for (block, weight) in blocks.iter().enumerate() {
+                add(weight, block * BLOCK);
             }
+            add(tail, columns - tail.len());
         }
     }
 }
