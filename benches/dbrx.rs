@@ -54,6 +54,13 @@ fn active_weights(config: &Config) -> usize {
 }
 
 fn bench(c: &mut Criterion) {
+    let nano = expertile_reference::checkpoint::builtin_model();
+    let checkpoint =
+        expertile_reference::checkpoint::Checkpoint::open(&nano).expect("the built-in model opens");
+    let weights = checkpoint.load(&mut |_, _| {}).expect("the built-in model loads");
+    let nano = Dbrx::new(checkpoint.config().clone(), weights, Fast).expect("its weights match");
+    throughput(c, "nano", &nano, 255);
+
     let config = synthetic();
     let synthetic = model(&config);
     throughput(c, "synthetic-500m", &synthetic, 512);

@@ -9,7 +9,7 @@ pub(crate) fn bench(c: &mut Criterion) {
     let (in_features, out_features) = (1024, 1536);
     let weight = weight(0, [out_features, in_features]);
     let mut group = c.benchmark_group("linear");
-    for tokens in [1, 4, 128] {
+    for tokens in [1, 16, 128] {
         let x = uniform(1, tokens * in_features, 1.0);
         let shape = format!("[{tokens}, {in_features}] x [{out_features}, {in_features}]");
         group.throughput(Throughput::Elements((2 * tokens * in_features * out_features) as u64));

@@ -9,9 +9,11 @@ use crate::tensor::{Elements, Tensor};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
+use std::cell::RefCell;
 
-/// Up to this many rows, a product reads each weight row once and takes its dot products.
-const FEW_ROWS: usize = 4;
+/// Up to this many rows, a product takes dot products one row after another, the panel staying in
+/// the cache. `gemm` packs both operands first, which pays from about here on.
+const FEW_ROWS: usize = 16;
 
 /// The elements that are widened at a time on the way to a few rows, in registers and the nearest
 /// cache: twice as fast as whole weight rows, which spill out of both (AMD EPYC 9004, 2026-11-23).
@@ -105,18 +107,21 @@ pub(super) fn put_columns(part: &[f32], out: &mut [f32], width: usize, first: us
 /// `out = x weight^T` on this thread: x `[rows, k]`, weight `[n, k]`, out `[rows, n]`.
 pub(super) fn rows_by_transpose<W: Stored>(x: &[f32], weight: &[W], k: usize, out: &mut [f32]) {
     if x.len() / k > FEW_ROWS {
-        let mut panel = vec![0.0; weight.len()];
-        widen(weight, &mut panel);
-        return matmul(Matrix::rows(x, k), Matrix::rows(&panel, k).transposed(), out, false);
+        return with_panel(weight.len(), |panel| {
+            widen(weight, panel);
+            matmul(Matrix::rows(x, k), Matrix::rows(panel, k).transposed(), out, false);
+        });
     }
-    Arch::new().dispatch(Dots { x, weight, k, out });
+    let n = weight.len() / k;
+    for (x, out) in x.chunks_exact(k).zip(out.chunks_exact_mut(n)) {
+        Arch::new().dispatch(Dots { x, weight, out });
+    }
 }
 
-/// The dot product of every row of x with every row of the weight.
+/// The dot product of one row with every row of the weight.
 struct Dots<'a, W> {
     x: &'a [f32],
     weight: &'a [W],
-    k: usize,
     out: &'a mut [f32],
 }
 
@@ -125,29 +130,21 @@ impl<W: Stored> WithSimd for Dots<'_, W> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Dots { x, weight, k, out } = self;
-        let n = weight.len() / k;
+        let Dots { x, weight, out } = self;
+        let (x_blocks, x_tail) = x.as_chunks::<BLOCK>();
         let mut wide = [0.0; BLOCK];
-        for (feature, weight) in weight.chunks_exact(k).enumerate() {
-            let mut sums = [[simd.splat_f32s(0.0); 4]; FEW_ROWS];
-            let mut add = #[inline(always)]
-            |weight: &[W], start: usize| {
-                let wide = &mut wide[..weight.len()];
-                W::widen(weight, wide);
-                for (x, sums) in x.chunks_exact(k).zip(&mut sums) {
-                    add_products(simd, &x[start..][..weight.len()], wide, sums);
-                }
-            };
+        for (out, weight) in out.iter_mut().zip(weight.chunks_exact(x.len())) {
+            let mut sums = [simd.splat_f32s(0.0); 4];
             let (blocks, tail) = weight.as_chunks::<BLOCK>();
-            for (block, weight) in blocks.iter().enumerate() {
-                add(weight, block * BLOCK);
+            for (x, weight) in x_blocks.iter().zip(blocks) {
+                W::widen(weight, &mut wide);
+                sums = add_products(simd, x, &wide, sums);
             }
-            add(tail, k - tail.len());
-            for (row, sums) in sums[..x.len() / k].iter().enumerate() {
-                let [a, b, c, d] = *sums;
-                let sum = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
-                out[row * n + feature] = simd.reduce_sum_f32s(sum);
-            }
+            let wide = &mut wide[..tail.len()];
+            W::widen(tail, wide);
+            let [a, b, c, d] = add_products(simd, x_tail, wide, sums);
+            let sum = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
+            *out = simd.reduce_sum_f32s(sum);
         }
     }
 }
@@ -166,22 +163,25 @@ pub(super) fn rows_by_columns<W: Stored>(
     let columns = out.len() / rows;
     if rows > FEW_ROWS {
         let depth = (PANEL_ELEMENTS / columns).max(1);
-        let mut panel = vec![0.0; depth.min(k) * columns];
         for start in (0..k).step_by(depth) {
             let depth = depth.min(k - start);
-            let panel = &mut panel[..depth * columns];
-            for (row, wide) in panel.chunks_exact_mut(columns).enumerate() {
-                widen(&weight[(start + row) * width + first..][..columns], wide);
-            }
-            let x = Matrix { elements: &x[start..], rows, columns: depth, strides: [k, 1] };
-            matmul(x, Matrix::rows(panel, columns), out, true);
+            with_panel(depth * columns, |panel| {
+                for (row, wide) in panel.chunks_exact_mut(columns).enumerate() {
+                    widen(&weight[(start + row) * width + first..][..columns], wide);
+                }
+                let x = Matrix { elements: &x[start..], rows, columns: depth, strides: [k, 1] };
+                matmul(x, Matrix::rows(panel, columns), out, true);
+            });
         }
         return;
     }
-    Arch::new().dispatch(Axpys { x, weight, width, first, out });
+    let out = out.chunks_exact_mut(columns);
+    for (x, out) in x.chunks_exact(k).zip(out) {
+        Arch::new().dispatch(Axpys { x, weight, width, first, out });
+    }
 }
 
-/// Adds every weight row, scaled by each element of x, to the output.
+/// Adds every weight row, scaled by its element of x, to the output row.
 struct Axpys<'a, W> {
     x: &'a [f32],
     weight: &'a [W],
@@ -196,25 +196,34 @@ impl<W: Stored> WithSimd for Axpys<'_, W> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Axpys { x, weight, width, first, out } = self;
-        let k = weight.len() / width;
-        let columns = out.len() / (x.len() / k);
+        let columns = out.len();
         let mut wide = [0.0; BLOCK];
-        for (row, weight) in weight.chunks_exact(width).enumerate() {
-            let mut add = #[inline(always)]
-            |weight: &[W], start: usize| {
-                let wide = &mut wide[..weight.len()];
-                W::widen(weight, wide);
-                for (x, out) in x.chunks_exact(k).zip(out.chunks_exact_mut(columns)) {
-                    axpy(simd, x[row], wide, &mut out[start..][..weight.len()]);
-                }
-            };
+        for (&x, weight) in x.iter().zip(weight.chunks_exact(width)) {
             let (blocks, tail) = weight[first..first + columns].as_chunks::<BLOCK>();
-            for (block, weight) in blocks.iter().enumerate() {
-                add(weight, block * BLOCK);
+            let (out_blocks, out_tail) = out.as_chunks_mut::<BLOCK>();
+            for (weight, out) in blocks.iter().zip(out_blocks) {
+                W::widen(weight, &mut wide);
+                axpy(simd, x, &wide, out);
             }
-            add(tail, columns - tail.len());
+            let wide = &mut wide[..tail.len()];
+            W::widen(tail, wide);
+            axpy(simd, x, wide, out_tail);
         }
     }
+}
+
+/// Runs `work` with this thread's panel, which is kept: a fresh one would be a megabyte of pages to
+/// map and clear for each task.
+fn with_panel(elements: usize, work: impl FnOnce(&mut [f32])) {
+    thread_local! {
+        static PANEL: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    PANEL.with_borrow_mut(|panel| {
+        if panel.len() < elements {
+            panel.resize(elements, 0.0);
+        }
+        work(&mut panel[..elements]);
+    });
 }
 
 /// [`Stored::widen`] with this machine's vectors.
@@ -236,7 +245,7 @@ fn widen<W: Stored>(from: &[W], to: &mut [f32]) {
 /// Adds the products of equally long slices to four vectors of partial sums; elements after the
 /// last whole vector are padded with zeros.
 #[inline(always)]
-fn add_products<S: Simd>(simd: S, a: &[f32], b: &[f32], sums: &mut [S::f32s; 4]) {
+fn add_products<S: Simd>(simd: S, a: &[f32], b: &[f32], mut sums: [S::f32s; 4]) -> [S::f32s; 4] {
     let (a, a_tail) = S::as_simd_f32s(a);
     let (b, b_tail) = S::as_simd_f32s(b);
     let (a_blocks, a_rest) = pulp::as_arrays::<4, _>(a);
@@ -246,13 +255,14 @@ fn add_products<S: Simd>(simd: S, a: &[f32], b: &[f32], sums: &mut [S::f32s; 4])
             sums[lane] = simd.mul_add_e_f32s(a[lane], b[lane], sums[lane]);
         }
     }
-    for ((&a, &b), sum) in a_rest.iter().zip(b_rest).zip(sums.iter_mut()) {
+    for ((&a, &b), sum) in a_rest.iter().zip(b_rest).zip(&mut sums) {
         *sum = simd.mul_add_e_f32s(a, b, *sum);
     }
     if !a_tail.is_empty() {
         let (a, b) = (simd.partial_load_f32s(a_tail), simd.partial_load_f32s(b_tail));
         sums[0] = simd.mul_add_e_f32s(a, b, sums[0]);
     }
+    sums
 }
 
 /// `y += scale * x`.
