@@ -16,9 +16,14 @@ use crate::tensor::Tensor;
 /// Every method is an operator of this crate on weights as they are stored; its result is rounded
 /// to `Value`. [`Plain`] calls the operators themselves. Another arithmetic answers to the same
 /// pages, up to its own rounding.
-pub trait Arithmetic {
+pub trait Arithmetic: Sync {
     /// A stored activation.
     type Value: Real + From<f32> + Send + Sync;
+
+    /// Runs a whole forward pass; an arithmetic of many threads enters its pool here, once.
+    fn run<R: Send>(&self, pass: impl FnOnce() -> R + Send) -> R {
+        pass()
+    }
 
     /// Rounds what an operator returned for storage.
     fn store(&self, x: Vec<f64>) -> Vec<Self::Value>;

@@ -101,6 +101,17 @@ impl<A: Arithmetic> Dbrx<A> {
         lens: &[usize],
         cache: &mut KvCache<A::Value>,
         rows: LogitRows,
+        trace: Option<&mut Trace>,
+    ) -> Result<Output<A::Value>> {
+        self.arithmetic.run(|| self.pass(ids, lens, cache, rows, trace))
+    }
+
+    fn pass(
+        &self,
+        ids: &[u32],
+        lens: &[usize],
+        cache: &mut KvCache<A::Value>,
+        rows: LogitRows,
         mut trace: Option<&mut Trace>,
     ) -> Result<Output<A::Value>> {
         let (config, arithmetic) = (&self.config, &self.arithmetic);

@@ -1,10 +1,15 @@
 //! The experts of one block: both products and the combine.
 
-use super::product::{Stored, panel_extent, put_columns, rows_by_columns, rows_by_transpose};
+use super::product::{
+    Stored, panel_extent, put_columns, rows_by_columns, rows_by_transpose, with_scratch,
+};
 use crate::arithmetic::Experts;
 use crate::tensor::{Elements, Tensor};
 use rayon::prelude::*;
 use std::ops::Range;
+
+/// The tasks that each of the two products is cut into at least, while its panels stay large enough.
+const TASKS: usize = 16;
 
 /// [`up`](crate::grouped_gemm::up), [`down`](crate::grouped_gemm::down) and
 /// [`combine`](crate::combine::combine) in slot order.
@@ -28,23 +33,29 @@ fn stored<W: Stored>(input: &Experts<'_, f32>, w1: &[W], v1: &[W], w2: &[W]) -> 
         .filter(|&expert| dispatch.offsets[expert] < dispatch.offsets[expert + 1])
         .collect();
     let rows = |expert: usize| dispatch.offsets[expert]..dispatch.offsets[expert + 1];
-    let gathered: Vec<f32> =
-        tokens_of_rows.iter().flat_map(|&token| &h[token * hidden..][..hidden]).copied().collect();
+    let tasks = TASKS.div_ceil(active.len().max(1));
 
-    let x = by_panels(&active, rows, ffn_hidden, panel_extent(hidden), |expert, columns| {
-        let x = &gathered[scaled(rows(expert), hidden)];
+    let panel = panel_extent(hidden, ffn_hidden, tasks);
+    let x = by_panels(&active, rows, ffn_hidden, panel, |expert, columns| {
         let first = (expert * ffn_hidden + columns.start) * hidden;
         let weight = first..first + columns.len() * hidden;
-        let count = rows(expert).len() * columns.len();
-        let (mut gate, mut up) = (vec![0.0; count], vec![0.0; count]);
-        rows_by_transpose(x, &w1[weight.clone()], hidden, &mut gate);
-        rows_by_transpose(x, &v1[weight], hidden, &mut up);
-        gate.iter_mut().zip(up).for_each(|(gate, up)| *gate = silu(*gate) * up);
+        let mut gate = vec![0.0; rows(expert).len() * columns.len()];
+        with_scratch(rows(expert).len() * hidden, |x| {
+            for (x, &token) in x.chunks_exact_mut(hidden).zip(&tokens_of_rows[rows(expert)]) {
+                x.copy_from_slice(&h[token * hidden..][..hidden]);
+            }
+            with_scratch(gate.len(), |up| {
+                rows_by_transpose(x, &w1[weight.clone()], hidden, &mut gate);
+                rows_by_transpose(x, &v1[weight], hidden, up);
+                gate.iter_mut().zip(up).for_each(|(gate, up)| *gate = silu(*gate) * *up);
+            });
+        });
         gate
     });
 
     let weights = input.weights_of_rows();
-    let y = by_panels(&active, rows, hidden, panel_extent(ffn_hidden), |expert, columns| {
+    let panel = panel_extent(ffn_hidden, hidden, tasks);
+    let y = by_panels(&active, rows, hidden, panel, |expert, columns| {
         let x = &x[scaled(rows(expert), ffn_hidden)];
         let weight = &w2[scaled(expert..expert + 1, ffn_hidden * hidden)];
         let mut y = vec![0.0; rows(expert).len() * columns.len()];
@@ -57,12 +68,13 @@ fn stored<W: Stored>(input: &Experts<'_, f32>, w1: &[W], v1: &[W], w2: &[W]) -> 
     });
 
     let mut out = input.residual.to_vec();
+    let mut sum = vec![0.0; hidden];
     for (out, rows) in out.chunks_exact_mut(hidden).zip(dispatch.rows.chunks_exact(input.top_k)) {
-        let mut sum = vec![0.0; hidden];
+        sum.fill(0.0);
         for row in rows.iter().copied().flatten() {
             sum.iter_mut().zip(&y[row * hidden..]).for_each(|(sum, y)| *sum += y);
         }
-        out.iter_mut().zip(sum).for_each(|(out, sum)| *out += sum);
+        out.iter_mut().zip(&sum).for_each(|(out, sum)| *out += sum);
     }
     out
 }

@@ -71,7 +71,7 @@ fn linear_stored<W: Stored>(x: &[f32], weight: &[W], extents: [usize; 3]) -> Vec
     if out.is_empty() || in_features == 0 {
         return out;
     }
-    let panel = panel_extent(in_features);
+    let panel = panel_extent(in_features, out_features, 16);
     let product = |weight: &[W]| {
         let mut out = vec![0.0; rows * (weight.len() / in_features)];
         rows_by_transpose(x, weight, in_features, &mut out);
@@ -88,11 +88,12 @@ fn linear_stored<W: Stored>(x: &[f32], weight: &[W], extents: [usize; 3]) -> Vec
     out
 }
 
-/// How many rows or columns of `length` elements make a panel: few enough that there are tasks for
-/// every core, enough that packing the rows for each costs little and that reading a part of each
-/// weight row is not slow.
-pub(super) fn panel_extent(length: usize) -> usize {
-    (PANEL_ELEMENTS / length.max(1)).clamp(256, 512)
+/// How many of `count` weight rows or columns of `length` elements make a panel, so that there are
+/// `tasks` of them where they stay large enough: packing the rows for each should cost little, and
+/// reading a part of each weight row should not be slow.
+pub(super) fn panel_extent(length: usize, count: usize, tasks: usize) -> usize {
+    let most = (PANEL_ELEMENTS / length.max(1)).clamp(256, 512);
+    count.div_ceil(tasks).next_multiple_of(32).clamp(64, most)
 }
 
 /// Writes `part`, `[rows, columns]`, over the columns of `out`, `[rows, width]`, from `first` on.
@@ -107,7 +108,7 @@ pub(super) fn put_columns(part: &[f32], out: &mut [f32], width: usize, first: us
 /// `out = x weight^T` on this thread: x `[rows, k]`, weight `[n, k]`, out `[rows, n]`.
 pub(super) fn rows_by_transpose<W: Stored>(x: &[f32], weight: &[W], k: usize, out: &mut [f32]) {
     if x.len() / k > FEW_ROWS {
-        return with_panel(weight.len(), |panel| {
+        return with_scratch(weight.len(), |panel| {
             widen(weight, panel);
             matmul(Matrix::rows(x, k), Matrix::rows(panel, k).transposed(), out, false);
         });
@@ -165,7 +166,7 @@ pub(super) fn rows_by_columns<W: Stored>(
         let depth = (PANEL_ELEMENTS / columns).max(1);
         for start in (0..k).step_by(depth) {
             let depth = depth.min(k - start);
-            with_panel(depth * columns, |panel| {
+            with_scratch(depth * columns, |panel| {
                 for (row, wide) in panel.chunks_exact_mut(columns).enumerate() {
                     widen(&weight[(start + row) * width + first..][..columns], wide);
                 }
@@ -212,18 +213,18 @@ impl<W: Stored> WithSimd for Axpys<'_, W> {
     }
 }
 
-/// Runs `work` with this thread's panel, which is kept: a fresh one would be a megabyte of pages to
-/// map and clear for each task.
-fn with_panel(elements: usize, work: impl FnOnce(&mut [f32])) {
+/// Runs `work` with a buffer that this thread keeps: a fresh one would be a megabyte of pages to map
+/// and clear for each task. Its contents are arbitrary.
+pub(super) fn with_scratch(elements: usize, work: impl FnOnce(&mut [f32])) {
     thread_local! {
-        static PANEL: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+        static BUFFERS: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
     }
-    PANEL.with_borrow_mut(|panel| {
-        if panel.len() < elements {
-            panel.resize(elements, 0.0);
-        }
-        work(&mut panel[..elements]);
-    });
+    let mut buffer = BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if buffer.len() < elements {
+        buffer.resize(elements, 0.0);
+    }
+    work(&mut buffer[..elements]);
+    BUFFERS.with_borrow_mut(|buffers| buffers.push(buffer));
 }
 
 /// [`Stored::widen`] with this machine's vectors.
