@@ -1,11 +1,12 @@
 //! Causal attention in blocks of queries.
 
+use super::exponential::softmax;
 use super::product::{Matrix, matmul};
 use crate::attention::KvIndex;
 use rayon::prelude::*;
 
 /// The query positions of one task.
-const POSITIONS: usize = 64;
+const POSITIONS: usize = 32;
 
 /// One task: some query positions of one sequence, and the heads that share one key head.
 struct Task {
@@ -50,6 +51,7 @@ pub(super) fn causal(
 
     let rows: Vec<Vec<f32>> = tasks
         .par_iter()
+        .with_max_len(1)
         .map(|task| attend(task, q, [q_heads, group, head_dim], kv_arrays, kv, scale))
         .collect();
 
@@ -99,17 +101,4 @@ fn attend(
     let mut out = vec![0.0; rows * head_dim];
     matmul(Matrix::rows(&scores, keys), Matrix::rows(&v, head_dim), &mut out, false);
     out
-}
-
-/// Replaces a row's first `visible` scores by their softmax and the others by 0.
-fn softmax(scores: &mut [f32], visible: usize) {
-    let (seen, unseen) = scores.split_at_mut(visible);
-    let largest = seen.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for score in &mut *seen {
-        *score = (*score - largest).exp();
-        sum += *score;
-    }
-    seen.iter_mut().for_each(|p| *p /= sum);
-    unseen.fill(0.0);
 }

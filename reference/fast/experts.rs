@@ -1,8 +1,10 @@
 //! The experts of one block: both products and the combine.
 
+use super::exponential::swiglu;
 use super::product::{
     Stored, panel_extent, put_columns, rows_by_columns, rows_by_transpose, with_scratch,
 };
+use super::rows::TOKENS;
 use crate::arithmetic::Experts;
 use crate::tensor::{Elements, Tensor};
 use rayon::prelude::*;
@@ -36,81 +38,85 @@ fn stored<W: Stored>(input: &Experts<'_, f32>, w1: &[W], v1: &[W], w2: &[W]) -> 
     let tasks = TASKS.div_ceil(active.len().max(1));
 
     let panel = panel_extent(hidden, ffn_hidden, tasks);
-    let x = by_panels(&active, rows, ffn_hidden, panel, |expert, columns| {
+    let x = by_panels(&active, rows, ffn_hidden, panel, |expert, columns, out| {
         let first = (expert * ffn_hidden + columns.start) * hidden;
         let weight = first..first + columns.len() * hidden;
-        let mut gate = vec![0.0; rows(expert).len() * columns.len()];
         with_scratch(rows(expert).len() * hidden, |x| {
             for (x, &token) in x.chunks_exact_mut(hidden).zip(&tokens_of_rows[rows(expert)]) {
                 x.copy_from_slice(&h[token * hidden..][..hidden]);
             }
-            with_scratch(gate.len(), |up| {
-                rows_by_transpose(x, &w1[weight.clone()], hidden, &mut gate);
+            with_scratch(out.len(), |up| {
+                rows_by_transpose(x, &w1[weight.clone()], hidden, out);
                 rows_by_transpose(x, &v1[weight], hidden, up);
-                gate.iter_mut().zip(up).for_each(|(gate, up)| *gate = silu(*gate) * *up);
+                swiglu(out, up);
             });
         });
-        gate
     });
 
     let weights = input.weights_of_rows();
     let panel = panel_extent(ffn_hidden, hidden, tasks);
-    let y = by_panels(&active, rows, hidden, panel, |expert, columns| {
+    let y = by_panels(&active, rows, hidden, panel, |expert, columns, out| {
         let x = &x[scaled(rows(expert), ffn_hidden)];
         let weight = &w2[scaled(expert..expert + 1, ffn_hidden * hidden)];
-        let mut y = vec![0.0; rows(expert).len() * columns.len()];
-        rows_by_columns(x, weight, hidden, columns.start, &mut y);
-        for (y, row) in y.chunks_exact_mut(columns.len()).zip(rows(expert)) {
+        rows_by_columns(x, weight, hidden, columns.start, out);
+        for (out, row) in out.chunks_exact_mut(columns.len()).zip(rows(expert)) {
             let weight = weights[row] as f32;
-            y.iter_mut().for_each(|y| *y *= weight);
+            out.iter_mut().for_each(|out| *out *= weight);
         }
-        y
     });
 
     let mut out = input.residual.to_vec();
-    let mut sum = vec![0.0; hidden];
-    for (out, rows) in out.chunks_exact_mut(hidden).zip(dispatch.rows.chunks_exact(input.top_k)) {
-        sum.fill(0.0);
-        for row in rows.iter().copied().flatten() {
-            sum.iter_mut().zip(&y[row * hidden..]).for_each(|(sum, y)| *sum += y);
-        }
-        out.iter_mut().zip(&sum).for_each(|(out, sum)| *out += sum);
-    }
+    out.par_chunks_exact_mut(hidden)
+        .zip(dispatch.rows.par_chunks_exact(input.top_k))
+        .with_min_len(TOKENS)
+        .for_each(|(out, rows)| {
+            let mut sum = vec![0.0; hidden];
+            for row in rows.iter().copied().flatten() {
+                sum.iter_mut().zip(&y[row * hidden..]).for_each(|(sum, y)| *sum += y);
+            }
+            out.iter_mut().zip(&sum).for_each(|(out, sum)| *out += sum);
+        });
     out
 }
 
 /// Computes `[all rows, width]` in one task for each active expert and panel of columns. `product`
-/// returns `[rows of the expert, columns]`.
+/// adds its `[rows of the expert, columns]` to an output of zeros.
 fn by_panels(
     active: &[usize],
     rows: impl Fn(usize) -> Range<usize>,
     width: usize,
     panel: usize,
-    product: impl Fn(usize, Range<usize>) -> Vec<f32> + Sync,
+    product: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    let tasks: Vec<(usize, Range<usize>)> = active
-        .iter()
-        .flat_map(|&expert| {
-            let panels = (0..width).step_by(panel);
-            panels.map(move |first| (expert, first..width.min(first + panel)))
-        })
-        .collect();
-    let parts: Vec<Vec<f32>> =
-        tasks.par_iter().map(|(expert, columns)| product(*expert, columns.clone())).collect();
-
     let total = active.last().map_or(0, |&expert| rows(expert).end);
     let mut out = vec![0.0; total * width];
-    for ((expert, columns), part) in tasks.iter().zip(parts) {
-        put_columns(&part, &mut out[scaled(rows(*expert), width)], width, columns.start);
+    let mut rest = &mut out[..];
+    let mut tasks = Vec::new();
+    for &expert in active {
+        let (out, after) = rest.split_at_mut(rows(expert).len() * width);
+        tasks.push((expert, out));
+        rest = after;
     }
+    tasks.into_par_iter().with_max_len(1).for_each(|(expert, out)| {
+        if panel >= width {
+            return product(expert, 0..width, out);
+        }
+        let firsts: Vec<usize> = (0..width).step_by(panel).collect();
+        let part = |&first: &usize| {
+            let columns = first..width.min(first + panel);
+            let mut part = vec![0.0; out.len() / width * columns.len()];
+            product(expert, columns, &mut part);
+            part
+        };
+        let parts: Vec<Vec<f32>> = firsts.par_iter().map(part).collect();
+        for (first, part) in firsts.iter().zip(parts) {
+            put_columns(&part, out, width, *first);
+        }
+    });
     out
 }
 
 /// The elements of a range of rows.
 fn scaled(rows: Range<usize>, width: usize) -> Range<usize> {
     rows.start * width..rows.end * width
-}
-
-fn silu(g: f32) -> f32 {
-    g / (1.0 + (-g).exp())
 }

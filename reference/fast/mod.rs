@@ -10,6 +10,7 @@
 
 mod attention;
 mod experts;
+mod exponential;
 mod product;
 mod rows;
 

@@ -4,8 +4,8 @@ use crate::error::{Error, Result, check_rows, check_shape};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-/// The tokens of one task.
-const TOKENS: usize = 16;
+/// The tokens of one task, at least.
+pub(super) const TOKENS: usize = 16;
 
 /// [`layer_norm`](crate::layer_norm::layer_norm) with f32 elements and f64 sums.
 pub(super) fn layer_norm(
