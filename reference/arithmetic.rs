@@ -9,6 +9,7 @@ use crate::layer_norm::layer_norm;
 use crate::linear::linear;
 use crate::rope::{Rotated, rope};
 use crate::rounding::{Real, Rounding};
+use crate::router::{Routing, router};
 use crate::tensor::Tensor;
 
 /// The type of the activations and the operators that take a model's time.
@@ -82,6 +83,17 @@ pub trait Arithmetic: Sync {
     ) -> Result<Vec<Self::Value>> {
         let attention = attention(q, cu_q_lens, q_heads, k, v, kv, scale, true, self.rounding())?;
         Ok(self.store(attention.out))
+    }
+
+    /// [`router`].
+    fn router(
+        &self,
+        logits: &[Self::Value],
+        experts: usize,
+        top_k: usize,
+        p_norm: Option<f64>,
+    ) -> Result<Routing> {
+        router(logits, experts, top_k, p_norm, self.rounding())
     }
 
     /// [`up`], then [`down`], then [`combine`] with the residual.

@@ -8,7 +8,7 @@ use crate::embedding::embedding;
 use crate::error::{Error, Result, check_shape};
 use crate::kv_cache::{Append, KvCache};
 use crate::rope::{append, inv_freq};
-use crate::router::{Routing, router};
+use crate::router::Routing;
 use crate::tensor::{Elements, Tensor};
 use crate::weights::{Block, Weights};
 
@@ -136,7 +136,7 @@ impl<A: Arithmetic> Dbrx<A> {
 
             let logits = arithmetic.linear(&h, &block.router, hidden)?;
             let (experts, top_k) = (config.experts, config.top_k);
-            let routing = router(&logits, experts, top_k, config.p_norm, arithmetic.rounding())?;
+            let routing = arithmetic.router(&logits, experts, top_k, config.p_norm)?;
             let dispatch = dispatch(&routing.ids, top_k, 0..experts)?;
             stream = arithmetic.experts(&Experts {
                 h: &h,

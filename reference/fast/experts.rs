@@ -6,6 +6,7 @@ use super::product::{
 };
 use super::rows::TOKENS;
 use crate::arithmetic::Experts;
+use crate::dispatch::Dispatch;
 use crate::tensor::{Elements, Tensor};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -37,37 +38,47 @@ fn stored<W: Stored>(input: &Experts<'_, f32>, w1: &[W], v1: &[W], w2: &[W]) -> 
     let rows = |expert: usize| dispatch.offsets[expert]..dispatch.offsets[expert + 1];
     let tasks = TASKS.div_ceil(active.len().max(1));
 
-    let panel = panel_extent(hidden, ffn_hidden, tasks);
-    let x = by_panels(&active, rows, ffn_hidden, panel, |expert, columns, out| {
-        let first = (expert * ffn_hidden + columns.start) * hidden;
-        let weight = first..first + columns.len() * hidden;
-        with_scratch(rows(expert).len() * hidden, |x| {
-            for (x, &token) in x.chunks_exact_mut(hidden).zip(&tokens_of_rows[rows(expert)]) {
-                x.copy_from_slice(&h[token * hidden..][..hidden]);
-            }
-            with_scratch(out.len(), |up| {
-                rows_by_transpose(x, &w1[weight.clone()], hidden, out);
-                rows_by_transpose(x, &v1[weight], hidden, up);
-                swiglu(out, up);
+    let total = dispatch.pairs.len();
+    let weights = input.weights_of_rows();
+    let mut out = input.residual.to_vec();
+    with_scratch(total * ffn_hidden, |x| {
+        let panel = panel_extent(hidden, ffn_hidden, tasks);
+        by_panels(&active, rows, x, ffn_hidden, panel, |expert, columns, out| {
+            let first = (expert * ffn_hidden + columns.start) * hidden;
+            let weight = first..first + columns.len() * hidden;
+            with_scratch(rows(expert).len() * hidden, |x| {
+                for (x, &token) in x.chunks_exact_mut(hidden).zip(&tokens_of_rows[rows(expert)]) {
+                    x.copy_from_slice(&h[token * hidden..][..hidden]);
+                }
+                with_scratch(out.len(), |up| {
+                    rows_by_transpose(x, &w1[weight.clone()], hidden, out);
+                    rows_by_transpose(x, &v1[weight], hidden, up);
+                    swiglu(out, up);
+                });
             });
         });
-    });
 
-    let weights = input.weights_of_rows();
-    let panel = panel_extent(ffn_hidden, hidden, tasks);
-    let y = by_panels(&active, rows, hidden, panel, |expert, columns, out| {
-        let x = &x[scaled(rows(expert), ffn_hidden)];
-        let weight = &w2[scaled(expert..expert + 1, ffn_hidden * hidden)];
-        rows_by_columns(x, weight, hidden, columns.start, out);
-        for (out, row) in out.chunks_exact_mut(columns.len()).zip(rows(expert)) {
-            let weight = weights[row] as f32;
-            out.iter_mut().for_each(|out| *out *= weight);
-        }
+        with_scratch(total * hidden, |y| {
+            let panel = panel_extent(ffn_hidden, hidden, tasks);
+            by_panels(&active, rows, y, hidden, panel, |expert, columns, out| {
+                let x = &x[scaled(rows(expert), ffn_hidden)];
+                let weight = &w2[scaled(expert..expert + 1, ffn_hidden * hidden)];
+                rows_by_columns(x, weight, hidden, columns.start, out);
+                for (out, row) in out.chunks_exact_mut(columns.len()).zip(rows(expert)) {
+                    let weight = weights[row] as f32;
+                    out.iter_mut().for_each(|out| *out *= weight);
+                }
+            });
+            combine(y, dispatch, hidden, input.top_k, &mut out);
+        });
     });
+    out
+}
 
-    let mut out = input.residual.to_vec();
+/// Adds the sum of each token's rows of y, in slot order, to its row of out.
+fn combine(y: &[f32], dispatch: &Dispatch, hidden: usize, top_k: usize, out: &mut [f32]) {
     out.par_chunks_exact_mut(hidden)
-        .zip(dispatch.rows.par_chunks_exact(input.top_k))
+        .zip(dispatch.rows.par_chunks_exact(top_k))
         .with_min_len(TOKENS)
         .for_each(|(out, rows)| {
             let mut sum = vec![0.0; hidden];
@@ -76,21 +87,19 @@ fn stored<W: Stored>(input: &Experts<'_, f32>, w1: &[W], v1: &[W], w2: &[W]) -> 
             }
             out.iter_mut().zip(&sum).for_each(|(out, sum)| *out += sum);
         });
-    out
 }
 
-/// Computes `[all rows, width]` in one task for each active expert and panel of columns. `product`
-/// adds its `[rows of the expert, columns]` to an output of zeros.
+/// Overwrites `out`, `[all rows, width]`, in one task for each active expert and panel of columns.
+/// `product` overwrites its `[rows of the expert, columns]`.
 fn by_panels(
     active: &[usize],
     rows: impl Fn(usize) -> Range<usize>,
+    out: &mut [f32],
     width: usize,
     panel: usize,
     product: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
-) -> Vec<f32> {
-    let total = active.last().map_or(0, |&expert| rows(expert).end);
-    let mut out = vec![0.0; total * width];
-    let mut rest = &mut out[..];
+) {
+    let mut rest = out;
     let mut tasks = Vec::new();
     for &expert in active {
         let (out, after) = rest.split_at_mut(rows(expert).len() * width);
@@ -113,7 +122,6 @@ fn by_panels(
             put_columns(&part, out, width, *first);
         }
     });
-    out
 }
 
 /// The elements of a range of rows.

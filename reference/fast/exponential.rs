@@ -58,7 +58,7 @@ impl WithSimd for Softmax<'_> {
     }
 }
 
-/// The exponential within 2 ulp in -87.3..88.7, that of the nearer end outside, and of NaN a NaN.
+/// The exponential within 2 ulp in -87.3..88.3, that of the nearer end outside, and of NaN a NaN.
 ///
 /// `x = n ln 2 + r` with `n` the nearest integer, so that `|r| <= 0.35`: `exp(r)` is a polynomial
 /// (the minimax coefficients of Cephes' `expf`) and `2^n` an exponent field. There is no branch and
@@ -72,7 +72,7 @@ fn exp(x: f32) -> f32 {
     const COEFFICIENTS: [f32; 6] =
         [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
 
-    let x = x.clamp(-87.3, 88.7);
+    let x = x.clamp(-87.3, 88.3);
     let rounded = x * std::f32::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;
     let r = x - n * LN_2[0] - n * LN_2[1];
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn exp_is_within_two_ulp() {
         let mut worst = 0.0f64;
-        for step in 0..=1_760_000 {
+        for step in 0..=1_756_000 {
             let x = -87.3 + step as f32 * 1e-4;
             let want = f64::from(x).exp();
             let ulp = f64::from((want as f32).next_up()) - f64::from(want as f32);
@@ -97,7 +97,7 @@ mod tests {
         assert!(worst <= 2.0, "{worst} ulp");
         assert_eq!(exp(0.0), 1.0);
         assert!(exp(f32::NAN).is_nan());
-        assert!(exp(f32::NEG_INFINITY) < 1.3e-38 && exp(f32::INFINITY) > 3.2e38);
+        assert!(exp(f32::NEG_INFINITY) < 1.3e-38 && exp(f32::INFINITY) > 2.2e38);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::arithmetic::{Arithmetic, Experts};
 use crate::attention::KvIndex;
 use crate::error::{Result, check_rows};
 use crate::rounding::Rounding;
+use crate::router::Routing;
 use crate::tensor::Tensor;
 
 /// f32 arithmetic through the `gemm` crate, on rayon's current thread pool.
@@ -79,6 +80,16 @@ impl Arithmetic for Fast {
     ) -> Result<Vec<f32>> {
         kv.check_queries(q.len(), cu_q_lens, q_heads, k.len(), v.len())?;
         Ok(attention::causal(q, cu_q_lens, q_heads, [k, v], kv, scale as f32))
+    }
+
+    fn router(
+        &self,
+        logits: &[f32],
+        experts: usize,
+        top_k: usize,
+        p_norm: Option<f64>,
+    ) -> Result<Routing> {
+        rows::router(logits, experts, top_k, p_norm)
     }
 
     fn experts(&self, input: &Experts<'_, f32>) -> Result<Vec<f32>> {

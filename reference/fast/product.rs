@@ -150,7 +150,7 @@ impl<W: Stored> WithSimd for Dots<'_, W> {
     }
 }
 
-/// `out += x weight[:, first..first + columns]` on this thread: x `[rows, k]`, weight `[k, width]`,
+/// `out = x weight[:, first..first + columns]` on this thread: x `[rows, k]`, weight `[k, width]`,
 /// out `[rows, columns]`.
 pub(super) fn rows_by_columns<W: Stored>(
     x: &[f32],
@@ -171,11 +171,12 @@ pub(super) fn rows_by_columns<W: Stored>(
                     widen(&weight[(start + row) * width + first..][..columns], wide);
                 }
                 let x = Matrix { elements: &x[start..], rows, columns: depth, strides: [k, 1] };
-                matmul(x, Matrix::rows(panel, columns), out, true);
+                matmul(x, Matrix::rows(panel, columns), out, start > 0);
             });
         }
         return;
     }
+    out.fill(0.0);
     let out = out.chunks_exact_mut(columns);
     for (x, out) in x.chunks_exact(k).zip(out) {
         Arch::new().dispatch(Axpys { x, weight, width, first, out });
