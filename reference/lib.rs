@@ -50,3 +50,8 @@ pub use fast::Fast;
 pub use rounding::Rounding;
 pub use tensor::{Elements, Tensor};
 pub use weights::Weights;
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("README.md")]
+struct Readme;
