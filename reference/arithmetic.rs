@@ -133,6 +133,12 @@ impl<V> Experts<'_, V> {
     /// `Shape` or `Value` names the first field at odds with another.
     pub fn check(&self) -> Result<()> {
         let Experts { hidden, ffn_hidden, top_k, dispatch, .. } = *self;
+        for (argument, extent) in [("hidden", hidden), ("ffn_hidden", ffn_hidden), ("top_k", top_k)]
+        {
+            if extent == 0 {
+                return Err(Error::value("experts", argument, extent, "at least 1"));
+            }
+        }
         let tokens = check_rows("experts", "h", self.h.len(), hidden)?;
         check_shape("experts", "residual", self.residual.len(), &[tokens, hidden])?;
         check_shape("experts", "weights", self.weights.len(), &[tokens, top_k])?;

@@ -68,7 +68,7 @@ fn exp(x: f32) -> f32 {
     /// Adding it rounds to an integer, which is then in the low bits: 1.5 * 2^23.
     const ROUND: f32 = 12_582_912.0;
     /// ln 2 in two parts; a product of the first with an integer below 2^9 is exact.
-    const LN_2: [f32; 2] = [0.693_359_375, -2.121_944_4e-4];
+    const LN_2: [f32; 2] = [355.0 / 512.0, -2.121_944_4e-4];
     const COEFFICIENTS: [f32; 6] =
         [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
 

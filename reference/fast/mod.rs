@@ -79,6 +79,9 @@ impl Arithmetic for Fast {
         scale: f64,
     ) -> Result<Vec<f32>> {
         kv.check_queries(q.len(), cu_q_lens, q_heads, k.len(), v.len())?;
+        if q.is_empty() {
+            return Ok(Vec::new());
+        }
         Ok(attention::causal(q, cu_q_lens, q_heads, [k, v], kv, scale as f32))
     }
 

@@ -22,6 +22,9 @@ const BLOCK: usize = 128;
 /// The elements of a widened panel: 1 MB of f32, which the caches hold beside the rows.
 const PANEL_ELEMENTS: usize = 256 * 1024;
 
+/// The largest buffer that a thread keeps: 32 MB of f32.
+const KEPT_ELEMENTS: usize = 8 * 1024 * 1024;
+
 /// Products of fewer multiplications than this stay on the calling thread.
 const SMALL_PRODUCT: usize = 64 * 1024;
 
@@ -214,8 +217,8 @@ impl<W: Stored> WithSimd for Axpys<'_, W> {
     }
 }
 
-/// Runs `work` with a buffer that this thread keeps: a fresh one would be a megabyte of pages to map
-/// and clear for each task. Its contents are arbitrary.
+/// Runs `work` with a buffer that this thread keeps up to [`KEPT_ELEMENTS`]: a fresh one would be a
+/// megabyte of pages to map and clear for each task. Its contents are arbitrary.
 pub(super) fn with_scratch(elements: usize, work: impl FnOnce(&mut [f32])) {
     thread_local! {
         static BUFFERS: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
@@ -225,7 +228,9 @@ pub(super) fn with_scratch(elements: usize, work: impl FnOnce(&mut [f32])) {
         buffer.resize(elements, 0.0);
     }
     work(&mut buffer[..elements]);
-    BUFFERS.with_borrow_mut(|buffers| buffers.push(buffer));
+    if buffer.len() <= KEPT_ELEMENTS {
+        BUFFERS.with_borrow_mut(|buffers| buffers.push(buffer));
+    }
 }
 
 /// [`Stored::widen`] with this machine's vectors.
