@@ -12,6 +12,7 @@ mod json;
 mod load;
 mod outline;
 mod safetensors;
+pub mod sampling;
 mod tokenizer;
 mod write;
 

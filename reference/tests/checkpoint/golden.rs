@@ -112,6 +112,14 @@ fn what_is_written_reads_back() {
     assert_eq!((read.shape(), &*read.to_f32()), (&[2, 3][..], &logits[..]));
     assert_eq!(file.tensor_i64("ids").unwrap(), (vec![3], ids.to_vec()));
     assert_eq!(file.tensor("empty", &mut |_| ()).unwrap().shape(), [0, 7]);
+    // Another reader agrees, and finds each array where its elements are aligned.
+    let bytes = std::fs::read(&path).unwrap();
+    let whole = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let offset = whole.tensor("ids").unwrap().data().as_ptr() as usize - bytes.as_ptr() as usize;
+    assert_eq!((whole.len(), offset % 8), (3, 0));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    write(&path, &[]).unwrap();
+    assert!(TensorFile::open(&path).unwrap().header().is_empty());
 
     let refusal = |arrays: &[(&str, &[usize], Data<'_>)]| folder.refusal(write(&path, arrays));
     assert_eq!(
@@ -122,6 +130,7 @@ fn what_is_written_reads_back() {
         refusal(&[("x", &[3], Data::I64(&ids)), ("x", &[6], Data::F32(&logits))]),
         "DIR/out.safetensors: x appears twice"
     );
+    assert_eq!(folder.refusal(write(folder.path(), &arrays)), "DIR: is not a regular file");
     let nowhere = folder.path().join("nowhere/out.safetensors");
     let refusal = folder.refusal(write(&nowhere, &arrays));
     assert!(refusal.starts_with("DIR/nowhere/out.safetensors cannot be written: "), "{refusal}");
