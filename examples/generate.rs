@@ -105,6 +105,8 @@ fn generate(options: &Options) -> Result {
         let found = format!("the prompt has {prompt_tokens} tokens");
         return fail(format!("{found}, expected at most max_seq_len = {most}"));
     };
+    let limit = options.max_tokens.min(room);
+    let mut cache = KvCache::contiguous(config, 1, prompt_tokens + limit)?;
     let model = shared::load(&checkpoint, Fast)?;
 
     print(&options.prompt)?;
@@ -113,8 +115,6 @@ fn generate(options: &Options) -> Result {
     for &id in &ids {
         text.push(id)?;
     }
-    let limit = options.max_tokens.min(room);
-    let mut cache = KvCache::contiguous(config, 1, prompt_tokens + limit)?;
     let mut stats = Stats::new(config);
     let mut ended = false;
     for _ in 0..limit {

@@ -3,11 +3,12 @@
 mod shared;
 
 use expertile_reference::checkpoint::sampling::greedy;
-use expertile_reference::checkpoint::{Checkpoint, Data, read_i64, write};
+use expertile_reference::checkpoint::{Checkpoint, Data, Writer, read_i64};
 use expertile_reference::dbrx::LogitRows;
 use expertile_reference::kv_cache::KvCache;
 use expertile_reference::{Arithmetic, Config, Dbrx, Fast, Plain, Rounding};
 use lexopt::prelude::*;
+use safetensors::Dtype;
 use shared::{Result, fail, number, print};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -89,25 +90,26 @@ fn logits<A: Arithmetic>(options: &Options, arithmetic: A) -> Result {
     let checkpoint = Checkpoint::open(&dir)?;
     let config = checkpoint.config();
     let Prompts { batch, tokens, ids } = read_prompts(&options.input, config, options.greedy)?;
-    check_output(&options.output)?;
+    let new = options.greedy.unwrap_or_default();
+    let (logits_shape, greedy_shape) = ([batch, tokens, config.vocab], [batch, new]);
+    let mut arrays = vec![("logits", &logits_shape[..], Dtype::F32)];
+    if options.greedy.is_some() {
+        arrays.push(("greedy", &greedy_shape, Dtype::I64));
+    }
+    let mut writer = Writer::create(&options.output, &arrays)?;
     let model = shared::load(&checkpoint, arithmetic)?;
 
-    let mut out = Out { logits: Vec::new(), greedy: Vec::new() };
     let group = MOST_LOGITS.checked_div(tokens * config.vocab).unwrap_or_default().max(1);
     let bar = shared::progress(ids.len() as u64, "{bar:40} {pos} of {len} tokens");
     for ids in ids.chunks((group * tokens).max(1)) {
-        run_group(&model, ids, tokens, options.greedy.unwrap_or_default(), &mut out)?;
+        let (logits, greedy) = run_group(&model, ids, tokens, new)?;
+        writer.append("logits", Data::F32(&logits))?;
+        if options.greedy.is_some() {
+            writer.append("greedy", Data::I64(&greedy))?;
+        }
         bar.inc(ids.len() as u64);
     }
-    drop(bar);
-
-    let logits_shape = [batch, tokens, config.vocab];
-    let greedy_shape = [batch, options.greedy.unwrap_or_default()];
-    let mut arrays = vec![("logits", &logits_shape[..], Data::F32(&out.logits))];
-    if options.greedy.is_some() {
-        arrays.push(("greedy", &greedy_shape, Data::I64(&out.greedy)));
-    }
-    Ok(write(&options.output, &arrays)?)
+    Ok(writer.finish()?)
 }
 
 /// `input_ids`, checked against the model.
@@ -148,40 +150,20 @@ fn read_prompts(path: &Path, config: &Config, greedy: Option<usize>) -> Result<P
     Ok(Prompts { batch, tokens, ids: checked })
 }
 
-/// Refuses what cannot become a file before the work rather than after it.
-fn check_output(output: &Path) -> Result {
-    let refuse = |reason: &str| fail(format!("{} cannot be written: {reason}", output.display()));
-    if output.metadata().is_ok_and(|found| !found.is_file()) {
-        return refuse("it is not a regular file");
-    }
-    match output.parent() {
-        None => refuse("it has no name"),
-        Some(folder) if folder.as_os_str().is_empty() || folder.is_dir() => Ok(()),
-        Some(folder) => refuse(&format!("{} is not a folder", folder.display())),
-    }
-}
-
-/// What is written, so far.
-struct Out {
-    logits: Vec<f32>,
-    greedy: Vec<i64>,
-}
-
-/// Runs some sequences of `tokens` tokens, and adds `new` to each.
+/// The logits of some sequences of `tokens` tokens, and `new` tokens that follow each.
 fn run_group<A: Arithmetic>(
     model: &Dbrx<A>,
     ids: &[u32],
     tokens: usize,
     new: usize,
-    out: &mut Out,
-) -> Result {
+) -> Result<(Vec<f32>, Vec<i64>)> {
     let (sequences, vocab) = (ids.len() / tokens, model.config().vocab);
     let mut cache = KvCache::contiguous(model.config(), sequences, tokens + new)?;
     let lens = vec![tokens; sequences];
     let prompt = model.forward(ids, &lens, &mut cache, LogitRows::All, None)?.logits;
-    out.logits.extend(prompt.iter().map(|&logit| logit.into() as f32));
+    let logits = prompt.iter().map(|&logit| logit.into() as f32).collect();
     if new == 0 {
-        return Ok(());
+        return Ok((logits, Vec::new()));
     }
 
     let last = prompt.chunks(tokens * vocab).map(|logits| greedy(&logits[(tokens - 1) * vocab..]));
@@ -194,6 +176,5 @@ fn run_group<A: Arithmetic>(
         steps.push(logits.chunks(vocab).map(greedy).collect::<Result<Vec<_>, _>>()?);
     }
     let rows = (0..sequences).flat_map(|row| steps.iter().map(move |ids| i64::from(ids[row])));
-    out.greedy.extend(rows);
-    Ok(())
+    Ok((logits, rows.collect()))
 }

@@ -193,10 +193,18 @@ fn broken_models_are_refused() {
     assert_refused(&output, "tokenizer.json: is not valid JSON");
 }
 
-/// 2 GB of address space hold the programs, and no allocation that a header or a count asks for.
+/// 2 GB of address space hold the programs, and no allocation that a file or an option asks for.
 #[cfg(target_os = "linux")]
 #[test]
-fn hostile_headers_take_no_memory() {
+fn memory_is_limited() {
+    let limited = |folder: &Folder, options: &[&str]| {
+        let limited = Command::new("sh")
+            .args(["-c", "ulimit -v 2000000 && exec \"$0\" \"$@\""])
+            .args([text(&program("generate")), "--model", text(folder.path()), "abc"])
+            .args(options)
+            .output();
+        limited.unwrap()
+    };
     let mut arrays = arrays();
     arrays[0].shape = vec![1 << 28, 1 << 29];
     for (model, part) in [
@@ -205,12 +213,13 @@ fn hostile_headers_take_no_memory() {
         (file_of(&arrays), "bytes, expected 576460752303423488 for shape [268435456, 536870912]"),
     ] {
         let folder = folder(CONFIG, model);
-        let limited = Command::new("sh")
-            .args(["-c", "ulimit -v 2000000 && exec \"$0\" \"$@\""])
-            .args([text(&program("generate")), "--model", text(folder.path()), "abc"])
-            .output();
-        assert_refused(&limited.unwrap(), part);
+        assert_refused(&limited(&folder, &[]), part);
     }
+    let config = CONFIG.replace("\"max_seq_len\": 16", "\"max_seq_len\": 2147483647");
+    let folder = folder(&config, file_of(&forge::arrays()));
+    let part = "capacity is 2000000003, expected less, as memory is short of 2 arrays of 4000000006 values";
+    assert_refused(&limited(&folder, &["--max-tokens", "2000000000"]), part);
+    assert!(limited(&folder, &["--max-tokens", "20"]).status.success());
 }
 
 #[test]
@@ -254,9 +263,9 @@ fn broken_ids_are_refused() {
     let ids = folder.path().join("ids.safetensors");
     let nowhere = folder.path().join("nowhere/out.safetensors");
     for (out, part) in [
-        (text(&nowhere), "nowhere is not a folder"),
-        (model, "it is not a regular file"),
-        ("", "it has no name"),
+        (text(&nowhere), "nowhere/out.safetensors cannot be written"),
+        (model, "is not a regular file"),
+        ("", " cannot be written"),
     ] {
         assert_refused(&run("logits", [model, "--input", text(&ids), "--output", out]), part);
     }
