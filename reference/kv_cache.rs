@@ -149,7 +149,7 @@ impl<V: Clone + From<f32>> KvCache<V> {
     /// # Errors
     ///
     /// `Value` if the config describes no model, `page_size` is 0, or `capacity` passes
-    /// `max_seq_len` or what an `i32` page number can address.
+    /// `max_seq_len`, what an `i32` page number can address, or the memory that the system grants.
     pub fn paged(
         config: &Config,
         sequences: usize,
@@ -178,9 +178,19 @@ impl<V: Clone + From<f32>> KvCache<V> {
         for sequence in 0..sequences {
             block_table.extend((0..pages_of_each).map(|page| (page * sequences + sequence) as i32));
         }
-        let empty = vec![V::from(f32::NAN); elements];
-        let arrays = CacheArrays { k: empty.clone(), v: empty };
-        let arrays = vec![arrays; config.layers];
+        let empty = || {
+            let mut array = Vec::new();
+            if array.try_reserve_exact(elements).is_err() {
+                let arrays = 2 * config.layers;
+                let expected =
+                    format!("less, as memory is short of {arrays} arrays of {elements} values");
+                return Err(Error::value("kv_cache", "capacity", capacity, expected));
+            }
+            array.resize(elements, V::from(f32::NAN));
+            Ok(array)
+        };
+        let arrays = (0..config.layers).map(|_| Ok(CacheArrays { k: empty()?, v: empty()? }));
+        let arrays = arrays.collect::<Result<_>>()?;
         Ok(KvCache { layout, block_table, arrays, lens: vec![0; sequences], capacity })
     }
 }

@@ -12,6 +12,7 @@ mod json;
 mod load;
 mod outline;
 mod safetensors;
+pub mod sampling;
 mod tokenizer;
 mod write;
 
@@ -22,4 +23,4 @@ pub use index::{Index, MAX_INDEX_BYTES, read_headers};
 pub use load::{Checkpoint, builtin_model, resolve};
 pub use safetensors::{TensorFile, read_i64, read_tensor};
 pub use tokenizer::{MAX_TOKENIZER_BYTES, TextStream, Tokenizer};
-pub use write::{Data, write};
+pub use write::{Data, Writer, write};

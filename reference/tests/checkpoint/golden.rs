@@ -2,9 +2,10 @@
 
 use crate::forge::Folder;
 use expertile_reference::checkpoint::{
-    Checkpoint, Data, TensorFile, builtin_model, read_i64, resolve, write,
+    Checkpoint, Data, TensorFile, Writer, builtin_model, read_i64, resolve, write,
 };
 use expertile_reference::tensor::Elements;
+use safetensors::Dtype;
 use std::path::{Path, PathBuf};
 
 const FOLDERS: [&str; 4] = ["tiny-top2", "dbrx-shape", "no-renorm", "pnorm2"];
@@ -112,6 +113,14 @@ fn what_is_written_reads_back() {
     assert_eq!((read.shape(), &*read.to_f32()), (&[2, 3][..], &logits[..]));
     assert_eq!(file.tensor_i64("ids").unwrap(), (vec![3], ids.to_vec()));
     assert_eq!(file.tensor("empty", &mut |_| ()).unwrap().shape(), [0, 7]);
+    // Another reader agrees, and finds each array where its elements are aligned.
+    let bytes = std::fs::read(&path).unwrap();
+    let whole = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let offset = whole.tensor("ids").unwrap().data().as_ptr() as usize - bytes.as_ptr() as usize;
+    assert_eq!((whole.len(), offset % 8), (3, 0));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    write(&path, &[]).unwrap();
+    assert!(TensorFile::open(&path).unwrap().header().is_empty());
 
     let refusal = |arrays: &[(&str, &[usize], Data<'_>)]| folder.refusal(write(&path, arrays));
     assert_eq!(
@@ -122,7 +131,45 @@ fn what_is_written_reads_back() {
         refusal(&[("x", &[3], Data::I64(&ids)), ("x", &[6], Data::F32(&logits))]),
         "DIR/out.safetensors: x appears twice"
     );
+    assert_eq!(folder.refusal(write(folder.path(), &arrays)), "DIR: is not a regular file");
     let nowhere = folder.path().join("nowhere/out.safetensors");
     let refusal = folder.refusal(write(&nowhere, &arrays));
     assert!(refusal.starts_with("DIR/nowhere/out.safetensors cannot be written: "), "{refusal}");
+}
+
+#[test]
+fn arrays_are_written_in_pieces() {
+    let folder = Folder::new();
+    let path = folder.path().join("out.safetensors");
+    let declared: [(&str, &[usize], Dtype); 2] = [("x", &[3], Dtype::F32), ("i", &[2], Dtype::I64)];
+    folder.write("out.safetensors", "what was there before");
+    let mut writer = Writer::create(&path, &declared).unwrap();
+    writer.append("x", Data::F32(&[1.0])).unwrap();
+    writer.append("i", Data::I64(&[7])).unwrap();
+    for (name, data, expected) in [
+        ("x", Data::I64(&[1]), "x is I64, expected F32"),
+        ("x", Data::F32(&[0.0; 3]), "x has 12 more bytes, expected at most 8"),
+        ("y", Data::F32(&[]), "y is not one of the arrays"),
+    ] {
+        let expected = format!("DIR/out.safetensors: {expected}");
+        assert_eq!(folder.refusal(writer.append(name, data)), expected);
+    }
+    writer.append("x", Data::F32(&[2.0, 3.0])).unwrap();
+    assert_eq!(folder.refusal(writer.finish()), "DIR/out.safetensors: i lacks 8 bytes");
+    assert_eq!(std::fs::read(&path).unwrap(), b"what was there before");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+
+    let mut writer = Writer::create(&path, &declared).unwrap();
+    for (x, i) in [(&[1.0][..], &[7][..]), (&[2.0, 3.0], &[-8]), (&[], &[])] {
+        writer.append("x", Data::F32(x)).unwrap();
+        writer.append("i", Data::I64(i)).unwrap();
+    }
+    writer.finish().unwrap();
+    let file = TensorFile::open(&path).unwrap();
+    assert_eq!(*file.tensor("x", &mut |_| ()).unwrap().to_f32(), [1.0, 2.0, 3.0]);
+    assert_eq!(file.tensor_i64("i").unwrap(), (vec![2], vec![7, -8]));
+
+    let huge = Writer::create(&path, &[("x", &[usize::MAX, 2], Dtype::F32)]);
+    let expected = "x has shape [18446744073709551615, 2], whose size overflows";
+    assert_eq!(folder.refusal(huge), format!("DIR/out.safetensors: {expected}"));
 }
