@@ -5,7 +5,7 @@
 //! router, dispatch) is the operators themselves.
 //!
 //! Results depend neither on the number of threads nor on the run. They do depend on the number of
-//! rows in a product, which chooses between two ways to add up ([`product`]); the operators do not
+//! rows in a product, which chooses between two ways to add up (`product.rs`); the operators do not
 //! have that dependence.
 
 mod attention;
