@@ -16,7 +16,7 @@ use std::path::Path;
 const BF16: Plain = Plain { rounding: Rounding::Bf16 };
 
 fn model() -> (Config, Weights) {
-    let checkpoint = Checkpoint::open(&builtin_model()).unwrap();
+    let checkpoint = Checkpoint::open(builtin_model()).unwrap();
     (checkpoint.config().clone(), checkpoint.load(&mut |_, _| {}).unwrap())
 }
 
