@@ -130,13 +130,12 @@ impl<V> Experts<'_, V> {
     ///
     /// # Errors
     ///
-    /// `Shape` or `Value` names the first field at odds with another.
+    /// `Shape` or `Value` names the first field that is zero or at odds with another.
     pub fn check(&self) -> Result<()> {
         let Experts { hidden, ffn_hidden, top_k, dispatch, .. } = *self;
-        for (argument, extent) in [("hidden", hidden), ("ffn_hidden", ffn_hidden), ("top_k", top_k)]
-        {
+        for (field, extent) in [("hidden", hidden), ("ffn_hidden", ffn_hidden), ("top_k", top_k)] {
             if extent == 0 {
-                return Err(Error::value("experts", argument, extent, "at least 1"));
+                return Err(Error::value("experts", field, extent, "at least 1"));
             }
         }
         let tokens = check_rows("experts", "h", self.h.len(), hidden)?;

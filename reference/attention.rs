@@ -65,8 +65,8 @@ pub struct Attention {
 ///
 /// # Errors
 ///
-/// `Shape` if an array does not match, `Value` if cumulative lengths do not ascend from 0,
-/// `q_heads` is not a multiple of the key and value heads, or a page is not in the cache.
+/// `Shape` if an array does not match, `Value` if cumulative lengths do not ascend from 0, heads
+/// are empty, `q_heads` is not a multiple of the key and value heads, or a page is not in the cache.
 ///
 /// Source: databricks/dbrx `modeling_dbrx.py`, `DbrxAttention.forward`; mask alignment as in
 /// FlashAttention since 2.1; paged caches as in arXiv:2309.06180.
@@ -157,6 +157,9 @@ impl KvIndex<'_> {
             });
         }
         check_shape("attention", "q", q, &[cu_q_lens[sequences], q_heads, head_dim])?;
+        if head_dim == 0 {
+            return Err(Error::value("attention", "head_dim", head_dim, "at least 1"));
+        }
         if kv_heads == 0 || !q_heads.is_multiple_of(kv_heads) {
             let expected = format!("a multiple of kv_heads = {kv_heads}");
             return Err(Error::value("attention", "q_heads", q_heads, expected));

@@ -28,19 +28,14 @@ pub struct Dispatch {
 ///
 /// # Errors
 ///
-/// `Value` if `ids` is no whole number of rows or the range is reversed.
+/// `Value` if `ids` is no whole number of rows, or the range is reversed or passes `i32`.
 ///
 /// Source: MegaBlocks (arXiv:2211.15841), section 5.1: the permutation is a stable sort by expert.
 pub fn dispatch(ids: &[i32], top_k: usize, experts: Range<usize>) -> Result<Dispatch> {
     check_rows("dispatch", "ids", ids.len(), top_k)?;
-    if experts.start > experts.end {
-        let found = format!("{experts:?}");
-        return Err(Error::value(
-            "dispatch",
-            "experts",
-            found,
-            "a range that ends after its start",
-        ));
+    if experts.start > experts.end || i32::try_from(experts.end).is_err() {
+        let expected = "an ascending range that ends at 2147483647 or before";
+        return Err(Error::value("dispatch", "experts", format!("{experts:?}"), expected));
     }
     let local = |id: i32| {
         let expert = usize::try_from(id).ok()?;

@@ -25,14 +25,13 @@ use crate::rounding::Real;
 /// Source: databricks/dbrx `modeling_dbrx.py`, `DbrxModel.wte`. DBRX scales nothing here.
 pub fn embedding(table: &[impl Real], hidden: usize, ids: &[u32]) -> Result<Vec<f64>> {
     let vocab = check_rows("embedding", "table", table.len(), hidden)?;
+    if let Some(token) = ids.iter().position(|&id| id as usize >= vocab) {
+        let (argument, expected) = (format!("ids[{token}]"), format!("less than vocab = {vocab}"));
+        return Err(Error::value("embedding", argument, ids[token], expected));
+    }
     let mut out = Vec::with_capacity(ids.len() * hidden);
-    for (token, &id) in ids.iter().enumerate() {
-        let row = id as usize;
-        if row >= vocab {
-            let expected = format!("less than vocab = {vocab}");
-            return Err(Error::value("embedding", format!("ids[{token}]"), id, expected));
-        }
-        out.extend(table[row * hidden..][..hidden].iter().map(|&x| x.into()));
+    for &id in ids {
+        out.extend(table[id as usize * hidden..][..hidden].iter().map(|&x| x.into()));
     }
     Ok(out)
 }

@@ -70,7 +70,8 @@ impl CacheLayout {
     ///
     /// # Errors
     ///
-    /// `Value` if the last element's offset passes `usize`, named after `operator`.
+    /// `Value` if the last element's offset passes `usize`, or if it is too small for elements that
+    /// do not overlap; named after `operator`.
     pub fn elements(&self, operator: &'static str) -> Result<usize> {
         if [self.pages, self.page_size, self.kv_heads, self.head_dim].contains(&0) {
             return Ok(0);
@@ -82,8 +83,11 @@ impl CacheLayout {
                 .checked_add(last(self.kv_heads, self.head_stride)?)?
                 .checked_add(self.head_dim as u64)
         })();
-        elements.and_then(|elements| usize::try_from(elements).ok()).ok_or_else(|| {
-            Error::value(operator, "cache layout", format!("{self:?}"), "addressable extents")
+        let elements = elements.and_then(|elements| usize::try_from(elements).ok());
+        let distinct = self.slots().saturating_mul(self.kv_heads).saturating_mul(self.head_dim);
+        elements.filter(|&elements| distinct <= elements).ok_or_else(|| {
+            let expected = "addressable extents that do not overlap";
+            Error::value(operator, "cache layout", format!("{self:?}"), expected)
         })
     }
 
@@ -165,19 +169,14 @@ impl<V: Clone + From<f32>> KvCache<V> {
             return Err(Error::value("kv_cache", "page_size", 0, "at least 1"));
         }
         let pages_of_each = capacity.div_ceil(page_size);
-        let Some(pages) =
-            sequences.checked_mul(pages_of_each).filter(|&pages| i32::try_from(pages).is_ok())
-        else {
+        if sequences.checked_mul(pages_of_each.max(1)).is_none_or(|n| i32::try_from(n).is_err()) {
             let expected = format!("fewer than 2^31 pages, {pages_of_each} for each");
             return Err(Error::value("kv_cache", "sequences", sequences, expected));
-        };
+        }
+        let pages = sequences * pages_of_each;
         let layout = CacheLayout::packed(pages, page_size, config.kv_heads, config.head_dim())?;
         let elements = layout.elements("kv_cache")?;
 
-        let mut block_table = Vec::with_capacity(pages);
-        for sequence in 0..sequences {
-            block_table.extend((0..pages_of_each).map(|page| (page * sequences + sequence) as i32));
-        }
         let empty = || {
             let mut array = Vec::new();
             if array.try_reserve_exact(elements).is_err() {
@@ -191,6 +190,10 @@ impl<V: Clone + From<f32>> KvCache<V> {
         };
         let arrays = (0..config.layers).map(|_| Ok(CacheArrays { k: empty()?, v: empty()? }));
         let arrays = arrays.collect::<Result<_>>()?;
+        let mut block_table = Vec::with_capacity(pages);
+        for sequence in 0..sequences {
+            block_table.extend((0..pages_of_each).map(|page| (page * sequences + sequence) as i32));
+        }
         Ok(KvCache { layout, block_table, arrays, lens: vec![0; sequences], capacity })
     }
 }

@@ -85,6 +85,9 @@ pub fn rope(
     }
 
     let (mut q, mut k, mut v) = (Vec::new(), Vec::new(), Vec::new());
+    if qkv.is_empty() {
+        return Ok(Rotated { q, k, v });
+    }
     for token in 0..tokens {
         let rotation: Vec<(f64, f64)> = inv_freq
             .iter()
@@ -160,6 +163,9 @@ pub fn append<T: Copy>(
                 (format!("slot_mapping[{token}]"), format!("-1 or less than {slots}"));
             return Err(Error::value("append", argument, slot, expected));
         }
+    }
+    if rows.is_empty() {
+        return Ok(());
     }
     for (token, &slot) in slot_mapping.iter().enumerate() {
         let Ok(slot) = usize::try_from(slot) else { continue };

@@ -82,7 +82,9 @@ pub fn router(
             None => 1.0,
             Some(f64::INFINITY) => p[chosen[0]],
             Some(norm) => {
-                chosen.iter().map(|&expert| p[expert].powf(norm)).sum::<f64>().powf(1.0 / norm)
+                // The largest is taken out: its own power may be below the smallest number.
+                let powers = chosen.iter().map(|&expert| (p[expert] / p[chosen[0]]).powf(norm));
+                p[chosen[0]] * powers.sum::<f64>().powf(1.0 / norm)
             }
         };
         for &expert in chosen {

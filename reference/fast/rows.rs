@@ -1,6 +1,7 @@
 //! The operators that treat each token by itself.
 
 use crate::error::{Error, Result, check_rows, check_shape};
+use crate::rope::{self, Rotated};
 use crate::rounding::Rounding;
 use crate::router::{self, Routing};
 use pulp::{Arch, Simd, WithSimd};
@@ -121,12 +122,18 @@ pub(super) fn rope(
     if let Some(clip) = clip.filter(|clip| clip.is_nan() || *clip < 0.0) {
         return Err(Error::value("rope", "clip", clip, "at least 0"));
     }
+    if qkv.is_empty() {
+        return Ok(Default::default());
+    }
+    if q_heads == 0 || kv_heads == 0 {
+        // Rows of nothing cannot be split into chunks.
+        let Rotated { q, k, v } =
+            rope::rope(qkv, positions, inv_freq, q_heads, kv_heads, clip, Rounding::F32)?;
+        return Ok([q, k, v].map(|x| x.into_iter().map(|x| x as f32).collect()));
+    }
     let (q_row, kv_row) = (q_heads * head_dim, kv_heads * head_dim);
     let [mut q, mut k] = [vec![0.0; tokens * q_row], vec![0.0; tokens * kv_row]];
     let mut v = k.clone();
-    if qkv.is_empty() {
-        return Ok([q, k, v]);
-    }
 
     let clip = clip.map_or(f32::INFINITY, |clip| clip as f32);
     let rotate = |x: &[f32], out: &mut [f32], rotation: &[(f32, f32)]| {

@@ -1,0 +1,48 @@
+//! Replays every file of the corpus.
+
+use expertile_fuzz as fuzz;
+use std::fs;
+use std::path::Path;
+
+fn replay(target: &str, body: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let mut files: Vec<_> =
+        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} is empty", folder.display());
+    for file in files {
+        // Shown with a failure, to name the input.
+        println!("{}", file.display());
+        body(&fs::read(&file).unwrap());
+    }
+}
+
+#[test]
+fn config() {
+    replay("config", fuzz::config);
+}
+
+#[test]
+fn safetensors() {
+    replay("safetensors", fuzz::safetensors);
+}
+
+#[test]
+fn index() {
+    replay("index", fuzz::index);
+}
+
+#[test]
+fn tokenizer() {
+    replay("tokenizer", fuzz::tokenizer);
+}
+
+#[test]
+fn input_ids() {
+    replay("input_ids", fuzz::input_ids);
+}
+
+#[test]
+fn operators() {
+    replay("operators", fuzz::operators);
+}
