@@ -6,12 +6,12 @@ FEATURES := expertile-reference/checkpoint,expertile-reference/fast
 .PHONY: test test-deep toolchain lint bench peers
 
 test: toolchain lint
-	cargo test --release --workspace --all-targets --features $(FEATURES)
-	cargo test --release --workspace --doc --features $(FEATURES)
+	cargo test --release --workspace --features $(FEATURES)
+	cargo test --release --workspace --benches --features $(FEATURES)
 
 # The same checks on many more samples.
 test-deep: toolchain lint
-	PROPTEST_CASES=4096 cargo test --release --workspace --all-targets --features $(FEATURES)
+	PROPTEST_CASES=4096 cargo test --release --workspace --features $(FEATURES)
 
 # The reference is linted without its features too: the operators must build alone.
 lint: toolchain
