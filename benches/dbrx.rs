@@ -4,6 +4,7 @@ mod data;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use data::{uniform, weight};
+use expertile_reference::checkpoint::{Checkpoint, Tokenizer, builtin_model};
 use expertile_reference::dbrx::LogitRows;
 use expertile_reference::kv_cache::KvCache;
 use expertile_reference::{Arithmetic, Config, Dbrx, Elements, Fast, Tensor, Weights};
@@ -54,26 +55,35 @@ fn active_weights(config: &Config) -> usize {
 }
 
 fn bench(c: &mut Criterion) {
-    let nano = expertile_reference::checkpoint::builtin_model();
-    let checkpoint =
-        expertile_reference::checkpoint::Checkpoint::open(&nano).expect("the built-in model opens");
+    let folder = builtin_model();
+    let checkpoint = Checkpoint::open(&folder).expect("the built-in model opens");
     let weights = checkpoint.load(&mut |_, _| {}).expect("the built-in model loads");
-    let nano = Dbrx::new(checkpoint.config().clone(), weights, Fast).expect("its weights match");
-    throughput(c, "nano", &nano, 255);
+    let config = checkpoint.config().clone();
+    let tokenizer = Tokenizer::open(&folder, config.vocab).expect("its tokenizer opens");
+    let text = std::fs::read_to_string(folder.join("valid.txt")).expect("its text is there");
+    let text = tokenizer.encode(&text).expect("its text has tokens");
+    let nano = Dbrx::new(config, weights, Fast).expect("its weights match");
+    // The prompt of peers/transformers_cpu.py.
+    throughput(c, "nano", &nano, &[&[0], &text[..254]].concat());
 
     // Criterion measures when it is given `--bench`; else it runs everything once, as a test.
     if std::env::args().any(|argument| argument == "--bench") {
         let config = synthetic();
         let synthetic = model(&config);
-        throughput(c, "synthetic-500m", &synthetic, 512);
-        shares(&config, &synthetic);
+        let ids = prompt(&config, 512);
+        throughput(c, "synthetic-500m", &synthetic, &ids);
+        shares(&config, &synthetic, &ids);
     }
 }
 
+/// Token ids that are all over the vocabulary.
+fn prompt(config: &Config, tokens: usize) -> Vec<u32> {
+    (0..tokens).map(|token| (token * 37 % config.vocab) as u32).collect()
+}
+
 /// Tokens per second of a prompt, and of one token at a time after it.
-fn throughput<A: Arithmetic>(c: &mut Criterion, name: &str, model: &Dbrx<A>, tokens: usize) {
-    let config = model.config();
-    let ids: Vec<u32> = (0..tokens).map(|token| (token * 37 % config.vocab) as u32).collect();
+fn throughput<A: Arithmetic>(c: &mut Criterion, name: &str, model: &Dbrx<A>, ids: &[u32]) {
+    let (config, tokens) = (model.config(), ids.len());
     let empty = KvCache::<A::Value>::contiguous(config, 1, tokens + 1).expect("it fits");
     let mut group = c.benchmark_group("dbrx");
     group.sample_size(10);
@@ -81,12 +91,12 @@ fn throughput<A: Arithmetic>(c: &mut Criterion, name: &str, model: &Dbrx<A>, tok
     group.bench_function(BenchmarkId::new("prefill", format!("{name}, {tokens} tokens")), |b| {
         b.iter_batched_ref(
             || empty.clone(),
-            |cache| model.forward(&ids, &[tokens], cache, LogitRows::Last, None),
+            |cache| model.forward(ids, &[tokens], cache, LogitRows::Last, None),
             BatchSize::LargeInput,
         );
     });
     let mut cache = empty.clone();
-    model.forward(&ids, &[tokens], &mut cache, LogitRows::Last, None).expect("the cache has room");
+    model.forward(ids, &[tokens], &mut cache, LogitRows::Last, None).expect("the cache has room");
     group.throughput(Throughput::Elements(1));
     group.bench_function(BenchmarkId::new("decode", format!("{name}, after {tokens}")), |b| {
         b.iter(|| {
@@ -99,9 +109,8 @@ fn throughput<A: Arithmetic>(c: &mut Criterion, name: &str, model: &Dbrx<A>, tok
 /// Prints which share of the machine the model reaches: of the `gemm` crate's rate on a large
 /// product in prefill, of the rate of reading memory in decode. The four are timed in turn, so that
 /// all meet the same neighbours, and the best of each counts.
-fn shares(config: &Config, model: &Dbrx<Fast>) {
-    let tokens = 512;
-    let ids: Vec<u32> = (0..tokens).map(|token| (token * 37 % config.vocab) as u32).collect();
+fn shares(config: &Config, model: &Dbrx<Fast>, ids: &[u32]) {
+    let tokens = ids.len();
     let mut cache = KvCache::contiguous(config, 1, tokens + 1).expect("it fits");
     let size = 1536;
     let (a, b) = (uniform(0, size * size, 1.0), uniform(1, size * size, 1.0));
@@ -112,7 +121,7 @@ fn shares(config: &Config, model: &Dbrx<Fast>) {
     for _ in 0..10 {
         prefill = prefill.min(seconds(|| {
             cache.truncate(0);
-            let output = model.forward(&ids, &[tokens], &mut cache, LogitRows::Last, None);
+            let output = model.forward(ids, &[tokens], &mut cache, LogitRows::Last, None);
             black_box(output).expect("the cache has room");
         }));
         for _ in 0..5 {

@@ -1,8 +1,9 @@
 //! The bf16 mode against Hugging Face transformers in bfloat16: the rounding points of one block.
 //!
 //! Sums are f64 here and f32 there, in another order, so that now and then a sum on the boundary of
-//! two bf16 values falls to the other side. A rounding point that is missing or moved changes a
-//! good part of all values: each one in `Plain` was left out in turn, and at least 1 % changed.
+//! two bf16 values falls to the other side. A missing rounding point changes far more: leaving out
+//! any of those inside the operators, where the model does not round the same value again anyway,
+//! changes 14 % of the values or more, and so does adding in slot order.
 
 use expertile_reference::arithmetic::{Arithmetic, Experts};
 use expertile_reference::checkpoint::TensorFile;
