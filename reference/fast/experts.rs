@@ -2,7 +2,8 @@
 
 use super::exponential::swiglu;
 use super::product::{
-    Stored, panel_extent, put_columns, rows_by_columns, rows_by_transpose, with_scratch,
+    FEW_ROWS, Stored, few_rows_by_columns, panel_extent, put_columns, rows_by_columns,
+    rows_by_transpose, with_scratch,
 };
 use super::rows::TOKENS;
 use crate::arithmetic::Experts;
@@ -43,28 +44,37 @@ fn stored<W: Stored>(input: &Experts<'_, f32>, w1: &[W], v1: &[W], w2: &[W]) -> 
     let mut out = input.residual.to_vec();
     with_scratch(total * ffn_hidden, |x| {
         let panel = panel_extent(hidden, ffn_hidden, tasks);
-        by_panels(&active, rows, x, ffn_hidden, panel, |expert, columns, out| {
-            let first = (expert * ffn_hidden + columns.start) * hidden;
-            let weight = first..first + columns.len() * hidden;
-            with_scratch(rows(expert).len() * hidden, |x| {
-                for (x, &token) in x.chunks_exact_mut(hidden).zip(&tokens_of_rows[rows(expert)]) {
-                    x.copy_from_slice(&h[token * hidden..][..hidden]);
-                }
-                with_scratch(out.len(), |up| {
-                    rows_by_transpose(x, &w1[weight.clone()], hidden, out);
-                    rows_by_transpose(x, &v1[weight], hidden, up);
-                    swiglu(out, up);
+        for_each_expert(&active, rows, x, ffn_hidden, |expert, out| {
+            by_columns(out, ffn_hidden, panel, |columns, out| {
+                let first = (expert * ffn_hidden + columns.start) * hidden;
+                let weight = first..first + columns.len() * hidden;
+                with_scratch(rows(expert).len() * hidden, |x| {
+                    let tokens = &tokens_of_rows[rows(expert)];
+                    for (x, &token) in x.chunks_exact_mut(hidden).zip(tokens) {
+                        x.copy_from_slice(&h[token * hidden..][..hidden]);
+                    }
+                    with_scratch(out.len(), |up| {
+                        rows_by_transpose(x, &w1[weight.clone()], hidden, out);
+                        rows_by_transpose(x, &v1[weight], hidden, up);
+                        swiglu(out, up);
+                    });
                 });
             });
         });
 
         with_scratch(total * hidden, |y| {
             let panel = panel_extent(ffn_hidden, hidden, tasks);
-            by_panels(&active, rows, y, hidden, panel, |expert, columns, out| {
+            for_each_expert(&active, rows, y, hidden, |expert, out| {
                 let x = &x[scaled(rows(expert), ffn_hidden)];
                 let weight = &w2[scaled(expert..expert + 1, ffn_hidden * hidden)];
-                rows_by_columns(x, weight, hidden, columns.start, out);
-                for (out, row) in out.chunks_exact_mut(columns.len()).zip(rows(expert)) {
+                if rows(expert).len() <= FEW_ROWS {
+                    few_rows_by_columns(x, weight, hidden, tasks, out);
+                } else {
+                    by_columns(out, hidden, panel, |columns, out| {
+                        rows_by_columns(x, weight, hidden, columns.start, out);
+                    });
+                }
+                for (out, row) in out.chunks_exact_mut(hidden).zip(rows(expert)) {
                     let weight = weights[row] as f32;
                     out.iter_mut().for_each(|out| *out *= weight);
                 }
@@ -89,15 +99,13 @@ fn combine(y: &[f32], dispatch: &Dispatch, hidden: usize, top_k: usize, out: &mu
         });
 }
 
-/// Overwrites `out`, `[all rows, width]`, in one task for each active expert and panel of columns.
-/// `product` overwrites its `[rows of the expert, columns]`.
-fn by_panels(
+/// Calls `work` for each active expert, on all threads, with its rows of `out`, `[all rows, width]`.
+fn for_each_expert(
     active: &[usize],
     rows: impl Fn(usize) -> Range<usize>,
     out: &mut [f32],
     width: usize,
-    panel: usize,
-    product: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
+    work: impl Fn(usize, &mut [f32]) + Sync,
 ) {
     let mut rest = out;
     let mut tasks = Vec::new();
@@ -106,22 +114,31 @@ fn by_panels(
         tasks.push((expert, out));
         rest = after;
     }
-    tasks.into_par_iter().with_max_len(1).for_each(|(expert, out)| {
-        if panel >= width {
-            return product(expert, 0..width, out);
-        }
-        let firsts: Vec<usize> = (0..width).step_by(panel).collect();
-        let part = |&first: &usize| {
-            let columns = first..width.min(first + panel);
-            let mut part = vec![0.0; out.len() / width * columns.len()];
-            product(expert, columns, &mut part);
-            part
-        };
-        let parts: Vec<Vec<f32>> = firsts.par_iter().map(part).collect();
-        for (first, part) in firsts.iter().zip(parts) {
-            put_columns(&part, out, width, *first);
-        }
-    });
+    tasks.into_par_iter().with_max_len(1).for_each(|(expert, out)| work(expert, out));
+}
+
+/// Overwrites `out`, `[rows, width]`, in panels of columns, on all threads; `product` overwrites its
+/// `[rows, columns]`.
+fn by_columns(
+    out: &mut [f32],
+    width: usize,
+    panel: usize,
+    product: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) {
+    if panel >= width {
+        return product(0..width, out);
+    }
+    let firsts: Vec<usize> = (0..width).step_by(panel).collect();
+    let part = |&first: &usize| {
+        let columns = first..width.min(first + panel);
+        let mut part = vec![0.0; out.len() / width * columns.len()];
+        product(columns, &mut part);
+        part
+    };
+    let parts: Vec<Vec<f32>> = firsts.par_iter().map(part).collect();
+    for (first, part) in firsts.iter().zip(parts) {
+        put_columns(&part, out, width, *first);
+    }
 }
 
 /// The elements of a range of rows.

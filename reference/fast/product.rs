@@ -13,7 +13,7 @@ use std::cell::RefCell;
 
 /// Up to this many rows, a product takes dot products one row after another, the panel staying in
 /// the cache. `gemm` packs both operands first, which pays from about here on.
-const FEW_ROWS: usize = 16;
+pub(super) const FEW_ROWS: usize = 16;
 
 /// The elements that are widened at a time on the way to a few rows, in registers and the nearest
 /// cache: twice as fast as whole weight rows, which spill out of both (AMD EPYC 9004, 2026-11-23).
@@ -153,8 +153,8 @@ impl<W: Stored> WithSimd for Dots<'_, W> {
     }
 }
 
-/// `out = x weight[:, first..first + columns]` on this thread: x `[rows, k]`, weight `[k, width]`,
-/// out `[rows, columns]`.
+/// `out = x weight[:, first..first + columns]` for many rows, on this thread: x `[rows, k]`, weight
+/// `[k, width]`, out `[rows, columns]`.
 pub(super) fn rows_by_columns<W: Stored>(
     x: &[f32],
     weight: &[W],
@@ -165,24 +165,46 @@ pub(super) fn rows_by_columns<W: Stored>(
     let k = weight.len() / width;
     let rows = x.len() / k;
     let columns = out.len() / rows;
-    if rows > FEW_ROWS {
-        let depth = (PANEL_ELEMENTS / columns).max(1);
-        for start in (0..k).step_by(depth) {
-            let depth = depth.min(k - start);
-            with_scratch(depth * columns, |panel| {
-                for (row, wide) in panel.chunks_exact_mut(columns).enumerate() {
-                    widen(&weight[(start + row) * width + first..][..columns], wide);
-                }
-                let x = Matrix { elements: &x[start..], rows, columns: depth, strides: [k, 1] };
-                matmul(x, Matrix::rows(panel, columns), out, start > 0);
-            });
-        }
-        return;
+    let depth = (PANEL_ELEMENTS / columns).max(1);
+    for start in (0..k).step_by(depth) {
+        let depth = depth.min(k - start);
+        with_scratch(depth * columns, |panel| {
+            for (row, wide) in panel.chunks_exact_mut(columns).enumerate() {
+                widen(&weight[(start + row) * width + first..][..columns], wide);
+            }
+            let x = Matrix { elements: &x[start..], rows, columns: depth, strides: [k, 1] };
+            matmul(x, Matrix::rows(panel, columns), out, start > 0);
+        });
     }
+}
+
+/// `out = x weight` for few rows, on all threads: x `[rows, k]`, weight `[k, width]`, out
+/// `[rows, width]`.
+///
+/// The panels are ranges of whole weight rows, so that each thread reads memory in one stream;
+/// ranges of columns took twice as long (AMD EPYC 9004, 2026-11-23). The partial sums of the panels
+/// are added in their order.
+pub(super) fn few_rows_by_columns<W: Stored>(
+    x: &[f32],
+    weight: &[W],
+    width: usize,
+    tasks: usize,
+    out: &mut [f32],
+) {
+    let k = weight.len() / width;
+    let depth = k.div_ceil(tasks).max(64);
+    let product = |(panel, weight): (usize, &[W])| {
+        let mut part = vec![0.0; out.len()];
+        for (x, out) in x.chunks_exact(k).zip(part.chunks_exact_mut(width)) {
+            let x = &x[panel * depth..][..weight.len() / width];
+            Arch::new().dispatch(Axpys { x, weight, out });
+        }
+        part
+    };
+    let parts: Vec<Vec<f32>> = weight.par_chunks(depth * width).enumerate().map(product).collect();
     out.fill(0.0);
-    let out = out.chunks_exact_mut(columns);
-    for (x, out) in x.chunks_exact(k).zip(out) {
-        Arch::new().dispatch(Axpys { x, weight, width, first, out });
+    for part in parts {
+        out.iter_mut().zip(part).for_each(|(out, part)| *out += part);
     }
 }
 
@@ -190,8 +212,6 @@ pub(super) fn rows_by_columns<W: Stored>(
 struct Axpys<'a, W> {
     x: &'a [f32],
     weight: &'a [W],
-    width: usize,
-    first: usize,
     out: &'a mut [f32],
 }
 
@@ -200,11 +220,10 @@ impl<W: Stored> WithSimd for Axpys<'_, W> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Axpys { x, weight, width, first, out } = self;
-        let columns = out.len();
+        let Axpys { x, weight, out } = self;
         let mut wide = [0.0; BLOCK];
-        for (&x, weight) in x.iter().zip(weight.chunks_exact(width)) {
-            let (blocks, tail) = weight[first..first + columns].as_chunks::<BLOCK>();
+        for (&x, weight) in x.iter().zip(weight.chunks_exact(out.len())) {
+            let (blocks, tail) = weight.as_chunks::<BLOCK>();
             let (out_blocks, out_tail) = out.as_chunks_mut::<BLOCK>();
             for (weight, out) in blocks.iter().zip(out_blocks) {
                 W::widen(weight, &mut wide);
