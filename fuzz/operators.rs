@@ -59,11 +59,12 @@ impl Bytes<'_> {
         }
     }
 
-    /// Most often `expected`, where an array may have as many elements.
+    /// Most often `expected`, where an array may have as many elements; sometimes 20 times that.
     fn len(&mut self, expected: &[usize]) -> usize {
         let product = expected.iter().try_fold(1usize, |product, &x| product.checked_mul(x));
         match self.next() {
             few @ 240.. => usize::from(few - 240),
+            200.. => product.filter(|&product| product <= MOST / 20).unwrap_or(0) * 20,
             _ => product.filter(|&product| product <= MOST).unwrap_or(0),
         }
     }
@@ -229,6 +230,8 @@ fn routers(mut bytes: Bytes<'_>) {
     let (p_norm, rounding) = (bytes.value(), bytes.rounding());
     let p_norm = (bytes.next() >= 64).then_some(f64::from(p_norm));
     let logits = bytes.values(&[tokens, experts]);
+    let plain = router(&logits, experts, top_k, p_norm, Rounding::F32);
+    assert_eq!(format!("{plain:?}"), format!("{:?}", Fast.router(&logits, experts, top_k, p_norm)));
     let Ok(routing) = router(&logits, experts, top_k, p_norm, rounding) else { return };
     let tokens = logits.len() / experts;
     assert_eq!([routing.ids.len(), routing.weights.len()], [tokens * top_k; 2]);

@@ -35,9 +35,9 @@ pub struct Routing {
 ///
 /// The choice is a total order over any input. The order of P is the order of the logits, so those
 /// are compared: rounded probabilities can tie where logits do not. A NaN logit counts as -inf.
-/// Where some logits are +inf, they share the probability equally and every other expert has none.
-/// A row of nothing but NaN and -inf counts as a row of equal logits. Experts of probability 0 fill
-/// up the choice, with weight 0, by their order and then by id.
+/// Where some logits are +inf, they share the probability equally and every other logit counts as
+/// -inf. A row of nothing but NaN and -inf counts as a row of equal logits. Experts of probability 0
+/// fill up the choice, with weight 0, by their order and then by id.
 ///
 /// Softmax and norm are f64; the weights are rounded once. Zero tokens give empty results.
 ///

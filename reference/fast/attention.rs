@@ -29,9 +29,6 @@ pub(super) fn causal(
     kv: KvIndex<'_>,
     scale: f32,
 ) -> Vec<f32> {
-    if q.is_empty() {
-        return Vec::new();
-    }
     let (kv_heads, head_dim) = kv.head_extents();
     let group = q_heads / kv_heads;
     let mut tasks = Vec::new();

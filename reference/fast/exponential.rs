@@ -25,7 +25,9 @@ impl WithSimd for SwiGlu<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         for (gate, up) in self.gate.iter_mut().zip(self.up) {
-            *gate = *gate / (1.0 + exp(-*gate)) * up;
+            // Below this `exp` no longer outgrows the gate. A NaN is not below.
+            let open = if *gate < -88.3 { -88.3 } else { *gate };
+            *gate = open / (1.0 + exp(-open)) * up;
         }
     }
 }

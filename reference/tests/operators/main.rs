@@ -1,0 +1,16 @@
+//! Properties of every operator, and of the model made of them.
+
+mod attention;
+mod combine;
+mod data;
+mod dbrx;
+mod dispatch;
+mod embedding;
+mod grouped_gemm;
+mod kv_cache;
+mod layer_norm;
+mod linear;
+mod moe;
+mod rope;
+mod rounding;
+mod router;
