@@ -2,7 +2,7 @@
 
 mod data;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use data::{uniform, weight};
 use expertile_reference::checkpoint::{Checkpoint, Tokenizer, builtin_model};
 use expertile_reference::dbrx::LogitRows;
@@ -84,18 +84,17 @@ fn prompt(config: &Config, tokens: usize) -> Vec<u32> {
 /// Tokens per second of a prompt, and of one token at a time after it.
 fn throughput<A: Arithmetic>(c: &mut Criterion, name: &str, model: &Dbrx<A>, ids: &[u32]) {
     let (config, tokens) = (model.config(), ids.len());
-    let empty = KvCache::<A::Value>::contiguous(config, 1, tokens + 1).expect("it fits");
     let mut group = c.benchmark_group("dbrx");
     group.sample_size(10);
     group.throughput(Throughput::Elements(tokens as u64));
+    let mut cache = KvCache::contiguous(config, 1, tokens + 1).expect("it fits");
     group.bench_function(BenchmarkId::new("prefill", format!("{name}, {tokens} tokens")), |b| {
-        b.iter_batched_ref(
-            || empty.clone(),
-            |cache| model.forward(ids, &[tokens], cache, LogitRows::Last, None),
-            BatchSize::LargeInput,
-        );
+        b.iter(|| {
+            cache.truncate(0);
+            model.forward(ids, &[tokens], &mut cache, LogitRows::Last, None)
+        });
     });
-    let mut cache = empty.clone();
+    cache.truncate(0);
     model.forward(ids, &[tokens], &mut cache, LogitRows::Last, None).expect("the cache has room");
     group.throughput(Throughput::Elements(1));
     group.bench_function(BenchmarkId::new("decode", format!("{name}, after {tokens}")), |b| {
