@@ -229,7 +229,7 @@ fn refusals() {
     run(Experts { weights: &[0.5; 3], ..good });
     for extent in [1, 3, usize::MAX] {
         run(Experts { hidden: extent, ..good });
-        run(Experts { ffn_hidden: extent + 1, ..good });
+        run(Experts { ffn_hidden: extent.saturating_add(1), ..good });
         run(Experts { top_k: extent, ..good });
     }
     let mut bad = dispatch.clone();

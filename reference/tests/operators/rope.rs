@@ -115,14 +115,19 @@ proptest! {
     fn every_product_and_sum_is_rounded(position in positions(), seed in any::<u64>()) {
         let x = wide(&Random::new(seed).values(4));
         let inv_freq = inv_freq(THETA, 4);
-        let out = rope(&x, &[position], &inv_freq, 1, 0, None, Rounding::Bf16).unwrap().q;
-        let round = |x: f64| -> f64 { bf16::from_f32(x as f32).into() };
-        for i in 0..2 {
-            let angle = f64::from(position as f32 * inv_freq[i]);
-            let (cos, sin) = (round(angle.cos()), round(angle.sin()));
-            let (a, b) = (x[i], x[i + 2]);
-            assert_eq!(out[i], round(round(a * cos) - round(b * sin)));
-            assert_eq!(out[i + 2], round(round(b * cos) + round(a * sin)));
+        let brain = |x: f64| -> f64 { bf16::from_f32(x as f32).into() };
+        let roundings: [(Rounding, &dyn Fn(f64) -> f64); 2] =
+            [(Rounding::F64, &|x| x), (Rounding::Bf16, &brain)];
+        for (rounding, round) in roundings {
+            let out = rope(&x, &[position], &inv_freq, 1, 0, None, rounding).unwrap().q;
+            for i in 0..2 {
+                // The angle is an f32 whatever the rounding is.
+                let angle = f64::from(position as f32 * inv_freq[i]);
+                let (cos, sin) = (round(angle.cos()), round(angle.sin()));
+                let (a, b) = (x[i], x[i + 2]);
+                assert_eq!(out[i], round(round(a * cos) - round(b * sin)));
+                assert_eq!(out[i + 2], round(round(b * cos) + round(a * sin)));
+            }
         }
     }
 

@@ -49,7 +49,10 @@ fn known_values() {
         (Rounding::Bf16, 1.003_906_25, 1.0),
         (Rounding::Bf16, 1.011_718_75, 1.015_625),
         (Rounding::Bf16, -1.003_907, -1.007_812_5),
+        // One digit far below the tie decides.
+        (Rounding::Bf16, 1.003_906_25 + 2f64.powi(-22), 1.007_812_5),
         (Rounding::F16, 2049.0, 2048.0),
+        (Rounding::F16, 2049.0 + 2f64.powi(-11), 2050.0),
         (Rounding::F16, 2051.0, 2052.0),
         (Rounding::F32, 16_777_217.0, 16_777_216.0),
         (Rounding::F32, 16_777_219.0, 16_777_220.0),
