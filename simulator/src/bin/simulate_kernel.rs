@@ -1,0 +1,3 @@
+//! Runs a command on simulated devices.
+
+fn main() {}

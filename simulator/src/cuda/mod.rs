@@ -1,0 +1,1 @@
+//! The stand-in `libcuda.so.1`.

@@ -1,0 +1,15 @@
+//! Simulated GPU drivers: they execute the compiled kernel on a CPU and try to break it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`ptx`] | the text that nvcc makes, parsed |
+//! | [`engine`] | executes a kernel: warps of 32 lanes, divergence, barriers, seeded schedules |
+//! | [`memory`] | the device's address space, with fences, poison, race clocks and traffic counts |
+//! | [`report`] | what went wrong, where |
+//! | `cuda` | the stand-in `libcuda.so.1`: the driver calls, exported from the cdylib |
+
+mod cuda;
+pub mod engine;
+pub mod memory;
+pub mod ptx;
+pub mod report;

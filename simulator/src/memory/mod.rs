@@ -1,0 +1,14 @@
+//! The memory of one simulated device, and what each byte's history says about races.
+//!
+//! Global memory is an address space of fenced allocations; a block's shared memory is one more
+//! [`Region`]. Both keep, beside the bytes, when and by whom each was written and read.
+
+mod clocks;
+mod global;
+mod region;
+mod traffic;
+
+pub use clocks::{Clocks, Fence, Stamp};
+pub use global::{Memory, MemoryError};
+pub use region::{Access, AccessFault, Finding, Order, Region};
+pub use traffic::{SharedTraffic, Traffic};

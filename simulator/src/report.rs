@@ -1,0 +1,76 @@
+//! What a simulated launch reports.
+
+use std::fmt;
+
+/// What kind of fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// An access outside every allocation, or outside the block's shared memory. Ends the launch.
+    OutOfBounds,
+    /// An address that is no multiple of the access size. Ends the launch.
+    Misaligned,
+    /// A value that was never written decides a branch, is an address, or is stored to global memory.
+    Uninitialized,
+    /// Two threads touch one place, one of them writes, and nothing orders them.
+    Race,
+    /// An instruction that needs the whole warp was executed by a part of it. Ends the launch.
+    Divergence,
+    /// A barrier was used against its rules. Ends the launch.
+    Barrier,
+    /// Nothing can go on. Ends the launch.
+    Deadlock,
+    /// `trap`, a failed assertion. Ends the launch.
+    Trap,
+    /// An instruction outside the modelled set. Ends the launch.
+    Unsupported,
+    /// A launch that the device would refuse, or that ran past its instruction limit.
+    Launch,
+}
+
+impl Kind {
+    /// Whether the launch ends with it.
+    pub fn is_fatal(self) -> bool {
+        !matches!(self, Kind::Uninitialized | Kind::Race)
+    }
+}
+
+/// One fault, with its place.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What kind.
+    pub kind: Kind,
+    /// The kernel's name.
+    pub kernel: String,
+    /// The block's index, where the fault has one.
+    pub block: Option<[u32; 3]>,
+    /// The linear index of the thread in its block, where the fault has one.
+    pub thread: Option<u32>,
+    /// The instruction as written in the PTX.
+    pub instruction: String,
+    /// Its line in the PTX; 0 if there is none.
+    pub line: u32,
+    /// Source file and line, in builds with line information.
+    pub source: Option<(String, u32)>,
+    /// What happened, with numbers.
+    pub message: String,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?}: {}", self.kernel, self.kind, self.message)?;
+        if let Some([x, y, z]) = self.block {
+            write!(f, "; block ({x}, {y}, {z})")?;
+        }
+        if let Some(thread) = self.thread {
+            write!(f, " thread {thread} (warp {} lane {})", thread / 32, thread % 32)?;
+        }
+        if !self.instruction.is_empty() {
+            write!(f, " at `{}` (PTX line {})", self.instruction, self.line)?;
+        }
+        if let Some((file, line)) = &self.source {
+            write!(f, " from {file}:{line}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+// The contract between host and device: one params struct for each kernel, plain C.
+//
+// A kernel takes exactly one argument, its struct by value. Pointers come first, each with its
+// shape; then 64-bit strides in elements; then 32-bit extents. nvcc and clang include this file;
+// src/kernels.rs is generated from it by bindgen.
+
+#ifndef EXPERTILE_KERNELS_H
+#define EXPERTILE_KERNELS_H
+
+#include <stdint.h>
+
+// Clip, rotate and append to the cache: reference/rope.rs, src/rope.rs.
+// Entries: rope_{bf16,f16,f32} pair i with i + head_dim / 2; rope_{bf16,f16,f32}_interleaved pair
+// 2i with 2i + 1. Grid: x = tokens, y = ceil((q_heads + 2 kv_heads) / heads_per_block).
+#define ROPE_THREADS 256
+#define ROPE_MAX_HEAD_DIM 256
+
+typedef struct RopeParams {
+    void *qkv;                    // [tokens, q_heads + 2 * kv_heads, head_dim]; q is rotated in place
+    void *k_cache;                // [pages, page_size, kv_heads, head_dim]
+    void *v_cache;                // [pages, page_size, kv_heads, head_dim]
+    const int32_t *positions;     // [tokens]
+    const int64_t *slot_mapping;  // [tokens]; a slot outside 0..slots skips the token's k and v
+    const float *inv_freq;        // [head_dim / 2]
+    uint64_t qkv_stride;          // from one token's row to the next
+    uint64_t k_page_stride;
+    uint64_t k_position_stride;
+    uint64_t k_head_stride;
+    uint64_t v_page_stride;
+    uint64_t v_position_stride;
+    uint64_t v_head_stride;
+    uint64_t slots;               // pages * page_size
+    uint32_t tokens;
+    uint32_t q_heads;
+    uint32_t kv_heads;
+    uint32_t head_dim;            // a multiple of 8 from 16 to ROPE_MAX_HEAD_DIM
+    uint32_t page_size;
+    uint32_t heads_per_block;
+    float clip;                   // q, k and v are clipped to -clip..clip; infinity clips nothing
+    uint32_t reserved;            // 0
+} RopeParams;
+
+// Residual addition and normalisation: reference/layer_norm.rs and rms_norm.rs.
+// Entries: layer_norm_{bf16,f16,f32}, rms_norm_{bf16,f16,f32}.
+// A block normalises one row at a time, rows blockIdx.x, + gridDim.x, ...; its threads are
+// ceil(hidden / NORM_ELEMENTS_PER_THREAD) rounded up to whole warps. So the order of every sum
+// depends on hidden alone.
+#define NORM_ELEMENTS_PER_THREAD 16
+#define NORM_MAX_THREADS 1024
+#define NORM_MAX_HIDDEN 16384
+
+typedef struct NormParams {
+    const void *x;           // [tokens, hidden]
+    const void *residual;    // [tokens, hidden], or null: nothing is added
+    const void *weight;      // [hidden]
+    void *out;               // [tokens, hidden]
+    void *sum;               // [tokens, hidden], or null: the sum is not kept; may be x or residual
+    uint64_t x_stride;       // from one row to the next
+    uint64_t residual_stride;
+    uint64_t out_stride;
+    uint64_t sum_stride;
+    uint32_t tokens;
+    uint32_t hidden;         // a multiple of 8 from 8 to NORM_MAX_HIDDEN
+    float epsilon;
+    uint32_t reserved;       // 0
+} NormParams;
+
+#endif
