@@ -70,6 +70,7 @@ pub struct Clocks {
     last: (u64, usize),
     random: u64,
     places: u64,
+    first_epoch: u32,
 }
 
 impl Clocks {
@@ -83,6 +84,7 @@ impl Clocks {
             last: (u64::MAX, 0),
             random: u64::from(launch) << 32 | 0x9E37_79B9,
             places: 0,
+            first_epoch: 1,
         }
     }
 
@@ -91,7 +93,7 @@ impl Clocks {
         let count = self.warps_per_block as usize;
         let warps = (0..count)
             .map(|_| Warp {
-                epoch: 1,
+                epoch: self.first_epoch,
                 floor: 0,
                 known: vec![0; count],
                 far: Knowledge::default(),
@@ -100,7 +102,7 @@ impl Clocks {
                 lanes: None,
             })
             .collect();
-        let fresh = Block { number: block, counter: 1, warps };
+        let fresh = Block { number: block, counter: self.first_epoch, warps };
         match self.by_number.get(&block) {
             Some(&place) => self.blocks[place] = fresh,
             None => {
@@ -179,7 +181,6 @@ impl Clocks {
         } else if let Some(other) = barrier.block {
             warp.far.blocks.raise(other, &barrier.known);
         }
-        debug_assert!(index < warp.known.len());
     }
 
     /// `fence`, `membar` of device or system scope (block scope counts the same).
@@ -206,6 +207,12 @@ impl Clocks {
         }
     }
 
+    /// As if each block that starts had had this many epochs.
+    #[cfg(test)]
+    pub(super) fn start_late(&mut self, epochs: u32) {
+        self.first_epoch = epochs;
+    }
+
     /// A random bit, the same in every run.
     pub(super) fn coin(&mut self) -> bool {
         self.random ^= self.random << 13;
@@ -229,8 +236,8 @@ impl Clocks {
         let (place, index) = self.place(warp);
         let block = &self.blocks[place];
         let me = &block.warps[index];
-        let other = stamp::warp_of(stamp);
-        if other != warp & u64::from(u32::MAX) {
+        let other = warp & !u64::from(u32::MAX) | stamp::warp_of(stamp);
+        if other != warp {
             let (other_block, other_index) =
                 (other / u64::from(self.warps_per_block), other % u64::from(self.warps_per_block));
             let known = if other_block == block.number {
@@ -278,12 +285,14 @@ impl Clocks {
         known.is_some_and(|known| known[0] >= version)
     }
 
-    /// A strong read saw what the place carries.
+    /// A strong read saw what the place carries; if it acquires by itself, no fence is needed.
     pub(super) fn observe(&mut self, warp: u64, carried: &Knowledge, acquire: bool) {
         let (place, index) = self.place(warp);
-        self.blocks[place].warps[index].pending.merge(carried);
+        let block = &mut self.blocks[place];
         if acquire {
-            self.acquire(place, index);
+            block.warps[index].learn(block.number, carried);
+        } else {
+            block.warps[index].pending.merge(carried);
         }
     }
 

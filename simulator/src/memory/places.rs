@@ -70,7 +70,8 @@ impl Places {
         }
         let places = self.by_slot.entry(start >> 4).or_default();
         for place in places.iter_mut().filter(|p| p.start < end && start < p.end) {
-            place.version += 1;
+            // A write to a part leaves the rest with its last writer, so it does not count.
+            place.version += u32::from((place.start, place.end) == (start, end));
             if !update && start <= place.start && place.end <= end {
                 place.carried = Knowledge::default();
             }

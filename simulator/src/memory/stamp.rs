@@ -61,11 +61,12 @@ impl Sight {
     /// `SEVERAL` if other lanes do it too.
     #[inline(always)]
     pub(super) fn surely_before(&self, stamp: u64, who: u64) -> bool {
-        let epoch = (stamp & EPOCH) >> EPOCH_SHIFT;
-        let same_lane = (stamp ^ (self.me + who)) & (WARP | SEVERAL | LANE) == 0;
-        let same_warp = ((stamp ^ self.me) & WARP == 0) & (epoch <= self.own);
-        let in_block = (stamp >> WARP_SHIFT).wrapping_sub(self.first_warp) < self.warps;
-        (epoch == 0) | same_lane | same_warp | (in_block & (epoch <= self.floor))
+        let epoch = stamp >> EPOCH_SHIFT & LAST_EPOCH as u64;
+        let difference = stamp ^ self.me;
+        let same_lane = (difference ^ who) & (WARP | SEVERAL | LANE) == 0;
+        let same_warp = (difference & WARP == 0) & (epoch <= self.own);
+        let warp = (stamp >> WARP_SHIFT).wrapping_sub(self.first_warp) & WARP >> WARP_SHIFT;
+        (epoch == 0) | same_lane | same_warp | ((warp < self.warps) & (epoch <= self.floor))
     }
 }
 
@@ -83,7 +84,7 @@ impl Lanes {
     #[inline(always)]
     fn who(&self, cell: usize) -> u64 {
         let (shift, mark) = if self.shared { (63, SEVERAL) } else { (self.shift, 0) };
-        (self.first as u64 + (cell as u64 >> shift)) | mark
+        (u64::from(self.first).wrapping_add(cell as u64 >> (shift & 63))) | mark
     }
 }
 
@@ -96,6 +97,9 @@ pub(super) struct Scan {
     pub(super) written: bool,
 }
 
+// The bodies are plain loops over slices of equal length, without calls and overflow checks, so that
+// they are compiled to vector code.
+
 /// Checks a read against the writes and enters it into the two slots of readers. Of two readers
 /// the one ordered before this read goes, else the one that `coin` says.
 #[inline(always)]
@@ -106,46 +110,61 @@ fn read_body(
     lanes: Lanes,
     coin: bool,
 ) -> Scan {
-    let (mut ordered, mut written) = (true, true);
-    let cells = write.iter().zip(read0.iter_mut().zip(read1.iter_mut()));
-    for (cell, (&write, (read0, read1))) in cells.enumerate() {
-        let who = lanes.who(cell);
-        ordered &= sight.surely_before(write, who);
-        written &= (write != NEVER) & (write & POISON == 0);
-        let me = sight.me + who;
-        let merge = |slot: u64| {
-            let differ = if (slot ^ me) & (LANE | SEVERAL) == 0 { 0 } else { SEVERAL };
-            (slot | differ) & (me | !STRONG)
-        };
-        let same = |slot: u64| (slot ^ me) & (WARP | EPOCH) == 0;
-        let (old0, old1) = (*read0, *read1);
-        let (same0, same1) = (same(old0), same(old1));
-        let (free0, free1) = (sight.surely_before(old0, who), sight.surely_before(old1, who));
-        let into0 = same0 | (!same1 & (free0 | (!free1 & coin)));
-        let new = if same0 {
-            merge(old0)
-        } else if same1 {
-            merge(old1)
-        } else {
-            me
-        };
-        *read0 = if into0 { new } else { old0 };
-        *read1 = if into0 { old1 } else { new };
+    let count = write.len();
+    let (read0, read1) = (&mut read0[..count], &mut read1[..count]);
+    let (mut any, mut all) = (0, !0);
+    for cell in 0..count {
+        any |= write[cell] | read0[cell];
+        all &= write[cell];
     }
-    Scan { ordered, written }
+    if any & EPOCH == 0 {
+        for (cell, read0) in read0.iter_mut().enumerate() {
+            *read0 = sight.me | lanes.who(cell);
+        }
+        return Scan { ordered: true, written: all == HOST };
+    }
+    let (mut unordered, mut missing) = (0_u64, 0_u64);
+    for cell in 0..count {
+        let who = lanes.who(cell);
+        let me = sight.me | who;
+        let written = write[cell];
+        unordered |= u64::from(!sight.surely_before(written, who));
+        missing |= u64::from((written == NEVER) | (written & POISON != 0));
+        let (old0, old1) = (read0[cell], read1[cell]);
+        let same0 = (old0 ^ me) & (WARP | EPOCH | STRONG) == 0;
+        let same1 = (old1 ^ me) & (WARP | EPOCH | STRONG) == 0;
+        let free0 = sight.surely_before(old0, who);
+        let free1 = sight.surely_before(old1, who);
+        let into0 = same0 | (!same1 & (free0 | (!free1 & coin)));
+        let old = if into0 { old0 } else { old1 };
+        let several = if (old ^ me) & (LANE | SEVERAL) == 0 { 0 } else { SEVERAL };
+        let new = if same0 | same1 { old | several } else { me };
+        read0[cell] = if into0 { new } else { old0 };
+        read1[cell] = if into0 { old1 } else { new };
+    }
+    Scan { ordered: unordered == 0, written: missing == 0 }
 }
 
 /// Whether all earlier writes and reads are certainly ordered before a write. Changes nothing.
 #[inline(always)]
 fn write_body(write: &[u64], [read0, read1]: [&[u64]; 2], sight: &Sight, lanes: Lanes) -> bool {
-    let cells = write.iter().zip(read0.iter().zip(read1)).enumerate();
-    cells.fold(true, |ordered, (cell, (&write, (&read0, &read1)))| {
+    let count = write.len();
+    let (read0, read1) = (&read0[..count], &read1[..count]);
+    let mut any = 0;
+    for cell in 0..count {
+        any |= write[cell] | read0[cell] | read1[cell];
+    }
+    if any & EPOCH == 0 {
+        return true;
+    }
+    let mut unordered = 0_u64;
+    for cell in 0..count {
         let who = lanes.who(cell);
-        ordered
-            & sight.surely_before(write, who)
-            & sight.surely_before(read0, who)
-            & sight.surely_before(read1, who)
-    })
+        unordered |= u64::from(!sight.surely_before(write[cell], who));
+        unordered |= u64::from(!sight.surely_before(read0[cell], who));
+        unordered |= u64::from(!sight.surely_before(read1[cell], who));
+    }
+    unordered == 0
 }
 
 #[cfg(target_arch = "x86_64")]

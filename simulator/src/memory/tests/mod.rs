@@ -1,3 +1,5 @@
+mod differential;
+mod model;
 mod races;
 
 use super::{Access, AccessFault, Clocks, Finding, Memory, Order, Region};
