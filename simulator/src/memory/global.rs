@@ -194,6 +194,12 @@ impl Memory {
         self.launch
     }
 
+    /// As if there had been this many launches.
+    #[cfg(test)]
+    pub(super) fn skip_launches(&mut self, count: u32) {
+        self.launch = count;
+    }
+
     /// The traffic since [`Memory::begin_launch`], over all allocations.
     pub fn traffic(&self) -> Traffic {
         let mut all = Traffic::default();

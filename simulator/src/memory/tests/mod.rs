@@ -1,8 +1,11 @@
+mod bounds;
 mod differential;
 mod model;
 mod races;
+mod silent;
+mod traffic;
 
-use super::{Access, AccessFault, Clocks, Finding, Memory, Order, Region};
+use super::{Access, AccessFault, Clocks, Finding, Memory, Order};
 
 pub(super) const BASE: u64 = 0x7000_0000;
 const ALL: u32 = u32::MAX;
@@ -128,6 +131,7 @@ impl Bench {
     }
 }
 
-pub(super) fn shared(bytes: u64) -> Region {
-    Region::new(bytes)
+/// An ordinary access of a whole warp.
+pub(super) fn weak(addresses: &[u64; 32], bytes: u32, warp: u64) -> Access<'_> {
+    Access { addresses, mask: ALL, bytes, order: Order::Weak, warp }
 }
