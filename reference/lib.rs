@@ -8,8 +8,9 @@
 //! |---|---|
 //! | token embedding | [`embedding::embedding`] |
 //! | residual addition and layer norm | [`layer_norm::layer_norm`] |
+//! | residual addition and RMS norm | [`rms_norm::rms_norm`] |
 //! | dense layer | [`linear::linear`] |
-//! | clip, split, rotate | [`rope::rope`], [`rope::append`] |
+//! | clip, split, rotate | [`rope::rope`], [`rope::rope_interleaved`], [`rope::append`] |
 //! | top-k router | [`router::router`] |
 //! | sort by expert | [`dispatch::dispatch`] |
 //! | expert products | [`grouped_gemm::up`], [`grouped_gemm::down`] |
@@ -35,6 +36,7 @@ pub mod grouped_gemm;
 pub mod kv_cache;
 pub mod layer_norm;
 pub mod linear;
+pub mod rms_norm;
 pub mod rope;
 pub mod rounding;
 pub mod router;

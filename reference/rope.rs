@@ -75,6 +75,48 @@ pub fn rope(
     clip: Option<f64>,
     rounding: Rounding,
 ) -> Result<Rotated> {
+    let half = inv_freq.len();
+    rotate_pairs(qkv, positions, inv_freq, (q_heads, kv_heads), clip, rounding, |i| (i, i + half))
+}
+
+/// [`rope()`] with neighbours paired: element `2 i` is rotated against `2 i + 1`.
+///
+/// ```text
+/// out[t, head, 2 i]     = x[t, head, 2 i] cos(angle) - x[t, head, 2 i + 1] sin(angle)
+/// out[t, head, 2 i + 1] = x[t, head, 2 i + 1] cos(angle) + x[t, head, 2 i] sin(angle)
+/// ```
+///
+/// Arguments, rounding and errors are those of [`rope()`]. DBRX pairs halves; this form is for
+/// models that were trained with neighbours paired.
+///
+/// # Errors
+///
+/// As [`rope()`].
+///
+/// Source: RoFormer (arXiv:2104.09864), equation 34.
+pub fn rope_interleaved(
+    qkv: &[impl Real],
+    positions: &[i32],
+    inv_freq: &[f32],
+    q_heads: usize,
+    kv_heads: usize,
+    clip: Option<f64>,
+    rounding: Rounding,
+) -> Result<Rotated> {
+    let heads = (q_heads, kv_heads);
+    rotate_pairs(qkv, positions, inv_freq, heads, clip, rounding, |i| (2 * i, 2 * i + 1))
+}
+
+/// Rotates the elements that `pair` names for each `i < head_dim / 2`.
+fn rotate_pairs(
+    qkv: &[impl Real],
+    positions: &[i32],
+    inv_freq: &[f32],
+    (q_heads, kv_heads): (usize, usize),
+    clip: Option<f64>,
+    rounding: Rounding,
+    pair: impl Fn(usize) -> (usize, usize),
+) -> Result<Rotated> {
     let tokens = positions.len();
     let half = inv_freq.len();
     let head_dim = 2 * half;
@@ -103,12 +145,11 @@ pub fn rope(
                 .map(|x| clip.map_or(x, |clip| x.clamp(-clip, clip)))
                 .collect();
             if head < q_heads + kv_heads {
-                let (low, high) = x.split_at_mut(half);
-                for i in 0..half {
-                    let (cos, sin) = rotation[i];
-                    let (a, b) = (low[i], high[i]);
-                    low[i] = rounding.round(rounding.round(a * cos) - rounding.round(b * sin));
-                    high[i] = rounding.round(rounding.round(b * cos) + rounding.round(a * sin));
+                for (i, &(cos, sin)) in rotation.iter().enumerate() {
+                    let (low, high) = pair(i);
+                    let (a, b) = (x[low], x[high]);
+                    x[low] = rounding.round(rounding.round(a * cos) - rounding.round(b * sin));
+                    x[high] = rounding.round(rounding.round(b * cos) + rounding.round(a * sin));
                 }
             }
             let out = match head {

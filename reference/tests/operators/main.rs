@@ -11,6 +11,7 @@ mod kv_cache;
 mod layer_norm;
 mod linear;
 mod moe;
+mod rms_norm;
 mod rope;
 mod rounding;
 mod router;

@@ -1,7 +1,7 @@
 use crate::data::{Random, assert_near, cases, gather, refusal, same_bits, tokens, wide};
 use expertile_reference::Rounding;
 use expertile_reference::kv_cache::CacheLayout;
-use expertile_reference::rope::{Rotated, append, inv_freq, rope};
+use expertile_reference::rope::{Rotated, append, inv_freq, rope, rope_interleaved};
 use half::bf16;
 use proptest::prelude::*;
 
@@ -297,4 +297,28 @@ fn refusals_of_append() {
     run(0, &[0, 5], 0, &empty).unwrap();
     refusal(run(0, &[6], 0, &empty));
     run(0, &[], 12, &layout).unwrap();
+}
+
+/// Moves element `2 i` of each head to `i` and `2 i + 1` to `i + half`.
+fn to_halves<T: Copy>(x: &[T], half: usize) -> Vec<T> {
+    x.chunks(2 * half)
+        .flat_map(|head| (0..2 * half).map(|i| head[2 * (i % half) + i / half]))
+        .collect()
+}
+
+#[test]
+fn interleaved_pairs_are_halves_in_another_order() {
+    let (half, heads) = (5, (6, 2));
+    let mut random = Random::new(1);
+    let qkv = random.values(3 * 10 * 2 * half);
+    let inv_freq = inv_freq(THETA, 2 * half);
+    let positions = [0, 7, 32767];
+    let run = (Some(0.5), Rounding::Bf16);
+    let neighbours =
+        rope_interleaved(&qkv, &positions, &inv_freq, heads.0, heads.1, run.0, run.1).unwrap();
+    let halves = to_halves(&qkv, half);
+    let halves = rope(&halves, &positions, &inv_freq, heads.0, heads.1, run.0, run.1).unwrap();
+    assert_eq!(to_halves(&neighbours.q, half), halves.q);
+    assert_eq!(to_halves(&neighbours.k, half), halves.k);
+    assert_eq!(to_halves(&neighbours.v, half), halves.v);
 }

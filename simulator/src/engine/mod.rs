@@ -1,10 +1,47 @@
 //! Executes kernels: one warp is 32 lanes, lanes are vectors, schedules are seeded.
 
-use crate::memory::Memory;
-use crate::report::Report;
+mod asynchronous;
+mod barrier;
+mod block;
+mod call;
+mod context;
+mod decode;
+mod function;
+mod instruction;
+mod load;
+mod local;
+mod ops_approximate;
+mod ops_atomic;
+mod ops_barrier;
+mod ops_bits;
+mod ops_compare;
+mod ops_control;
+mod ops_convert;
+mod ops_float;
+mod ops_half;
+mod ops_integer;
+mod ops_memory;
+mod ops_round;
+mod ops_warp;
+mod random;
+mod registers;
+mod schedule;
+mod special;
+mod warp;
+
+use std::collections::BTreeMap;
+
+use crate::memory::{Clocks, Memory, SharedTraffic, Traffic};
+use crate::report::{Kind, Report};
 
 /// A kernel's module made ready to execute on one device.
-pub struct Program {}
+pub struct Program {
+    functions: Vec<function::Function>,
+    kernels: Vec<Kernel>,
+    entries: Vec<load::Entry>,
+    variables: BTreeMap<String, (u64, u64)>,
+    files: BTreeMap<u32, String>,
+}
 
 /// What to launch.
 #[derive(Clone, Debug)]
@@ -19,11 +56,20 @@ pub struct Launch<'a> {
     pub dynamic_shared_bytes: u32,
     /// The bytes of the `.param` space, each parameter at its aligned offset in order.
     pub parameters: &'a [u8],
-    /// Decides every random choice.
+    /// Decides every random choice of the schedule.
     pub seed: u64,
+    /// Decides the results of approximate instructions within their documented error, whatever the
+    /// schedule.
+    pub approximation_seed: u64,
+    /// Warp instructions without any block finishing after which the launch is given up;
+    /// [`INSTRUCTION_LIMIT`] is ample.
+    pub instruction_limit: u64,
     /// The device's limits and identity.
     pub device: &'a Device,
 }
+
+/// An ample [`Launch::instruction_limit`].
+pub const INSTRUCTION_LIMIT: u64 = 1 << 28;
 
 /// What a kernel can see of its device.
 #[derive(Clone, Debug)]
@@ -50,6 +96,48 @@ pub struct Outcome {
 pub struct Counters {
     /// Instructions issued, one per warp, whatever its active lanes.
     pub warp_instructions: u64,
+    /// Blocks that finished.
+    pub blocks: u64,
+    /// Barriers of blocks that completed.
+    pub barriers: u64,
+    /// Global memory, all of it.
+    pub traffic: Traffic,
+    /// Global memory, by the start of each allocation.
+    pub traffic_by_allocation: Vec<(u64, Traffic)>,
+    /// Shared memory.
+    pub shared: SharedTraffic,
+}
+
+/// What the host can ask about a kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Kernel {
+    /// Its name.
+    pub name: String,
+    /// Its parameters in order.
+    pub parameters: Vec<ParameterLayout>,
+    /// Bytes of all parameters with the padding between them.
+    pub parameter_bytes: u32,
+    /// `.shared` variables of fixed size.
+    pub static_shared_bytes: u32,
+    /// `.local` bytes of a thread.
+    pub local_bytes: u32,
+    /// An estimate: the registers that a 32-bit machine needs at the fullest place.
+    pub registers: u32,
+    /// The most threads of a block.
+    pub max_threads: u32,
+    /// `.const` bytes of the module.
+    pub const_bytes: u32,
+}
+
+/// Where a parameter lies in [`Launch::parameters`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParameterLayout {
+    /// From the start.
+    pub offset: u32,
+    /// Size.
+    pub bytes: u32,
+    /// Alignment.
+    pub align: u32,
 }
 
 impl Program {
@@ -57,13 +145,76 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// A line that says what is not modelled or does not fit.
-    pub fn load(_module: crate::ptx::Module, _memory: &mut Memory) -> Result<Program, String> {
-        todo!()
+    /// A line that says what does not fit.
+    pub fn load(module: crate::ptx::Module, memory: &mut Memory) -> Result<Program, String> {
+        load::load(&module, memory)
+    }
+
+    /// Frees the module's variables.
+    pub fn unload(self, memory: &mut Memory) {
+        for (address, _) in self.variables.into_values() {
+            // The driver may have freed the whole memory before.
+            let _ = memory.free(address);
+        }
+    }
+
+    /// The address and size of a `.global` or `.const` variable.
+    pub fn variable(&self, name: &str) -> Option<(u64, u64)> {
+        self.variables.get(name).copied()
+    }
+
+    /// The module's kernels.
+    pub fn kernels(&self) -> &[Kernel] {
+        &self.kernels
+    }
+
+    /// A kernel by name.
+    pub fn kernel(&self, name: &str) -> Option<&Kernel> {
+        self.kernels().iter().find(|kernel| kernel.name == name)
     }
 
     /// Executes one launch to its end.
-    pub fn launch(&self, _memory: &mut Memory, _launch: &Launch<'_>) -> Outcome {
-        todo!()
+    pub fn launch(&self, memory: &mut Memory, launch: &Launch<'_>) -> Outcome {
+        let at = self.kernels.iter().position(|kernel| kernel.name == launch.kernel);
+        let refusal = match at {
+            None => Some(format!("no kernel of that name among {}", self.kernels.len())),
+            Some(at) => load::refusal(&self.kernels[at], &self.entries[at], launch),
+        };
+        let number = memory.begin_launch();
+        if let Some(message) = refusal {
+            let report = Report {
+                kind: Kind::Launch,
+                kernel: launch.kernel.to_owned(),
+                block: None,
+                thread: None,
+                instruction: String::new(),
+                line: 0,
+                source: None,
+                message,
+            };
+            return Outcome { reports: vec![report], ..Outcome::default() };
+        }
+        let entry = &self.entries[at.unwrap_or(0)];
+        let threads = launch.block.iter().product::<u32>();
+        let common = block::Common {
+            program: self,
+            launch,
+            function: entry.function,
+            static_shared: entry.dynamic_start,
+            threads,
+        };
+        let clocks = Clocks::new(number, threads.div_ceil(32));
+        let mut state = context::State::new(
+            clocks,
+            random::Random::new(launch.seed),
+            launch.kernel,
+            launch.parameters,
+            launch.approximation_seed,
+        );
+        schedule::run(&common, memory, &mut state);
+        let mut counters = state.counters;
+        counters.traffic = memory.traffic();
+        counters.traffic_by_allocation = memory.traffic_by_allocation();
+        Outcome { reports: state.reports, counters }
     }
 }

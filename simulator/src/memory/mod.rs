@@ -3,12 +3,21 @@
 //! Global memory is an address space of fenced allocations; a block's shared memory is one more
 //! [`Region`]. Both keep, beside the bytes, when and by whom each was written and read.
 
+mod access;
 mod clocks;
 mod global;
+mod knowledge;
+mod page;
+mod places;
 mod region;
+mod shape;
+mod stamp;
 mod traffic;
 
-pub use clocks::{Clocks, Fence, Stamp};
+pub use clocks::{Clocks, Fence};
 pub use global::{Memory, MemoryError};
 pub use region::{Access, AccessFault, Finding, Order, Region};
 pub use traffic::{SharedTraffic, Traffic};
+
+#[cfg(test)]
+mod tests;
