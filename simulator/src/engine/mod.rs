@@ -1,10 +1,47 @@
 //! Executes kernels: one warp is 32 lanes, lanes are vectors, schedules are seeded.
 
-use crate::memory::Memory;
-use crate::report::Report;
+mod asynchronous;
+mod barrier;
+mod block;
+mod call;
+mod context;
+mod decode;
+mod function;
+mod instruction;
+mod load;
+mod local;
+mod ops_approximate;
+mod ops_atomic;
+mod ops_barrier;
+mod ops_bits;
+mod ops_compare;
+mod ops_control;
+mod ops_convert;
+mod ops_float;
+mod ops_half;
+mod ops_integer;
+mod ops_memory;
+mod ops_round;
+mod ops_warp;
+mod random;
+mod registers;
+mod schedule;
+mod special;
+mod warp;
+
+use std::collections::BTreeMap;
+
+use crate::memory::{Clocks, Memory, SharedTraffic, Traffic};
+use crate::report::{Kind, Report};
 
 /// A kernel's module made ready to execute on one device.
-pub struct Program {}
+pub struct Program {
+    functions: Vec<function::Function>,
+    kernels: Vec<Kernel>,
+    entries: Vec<load::Entry>,
+    variables: BTreeMap<String, (u64, u64)>,
+    files: BTreeMap<u32, String>,
+}
 
 /// What to launch.
 #[derive(Clone, Debug)]
@@ -59,6 +96,16 @@ pub struct Outcome {
 pub struct Counters {
     /// Instructions issued, one per warp, whatever its active lanes.
     pub warp_instructions: u64,
+    /// Blocks that finished.
+    pub blocks: u64,
+    /// Barriers of blocks that completed.
+    pub barriers: u64,
+    /// Global memory, all of it.
+    pub traffic: Traffic,
+    /// Global memory, by the start of each allocation.
+    pub traffic_by_allocation: Vec<(u64, Traffic)>,
+    /// Shared memory.
+    pub shared: SharedTraffic,
 }
 
 /// What the host can ask about a kernel.
@@ -98,24 +145,27 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// A line that says what is not modelled or does not fit.
-    pub fn load(_module: crate::ptx::Module, _memory: &mut Memory) -> Result<Program, String> {
-        todo!()
+    /// A line that says what does not fit.
+    pub fn load(module: crate::ptx::Module, memory: &mut Memory) -> Result<Program, String> {
+        load::load(&module, memory)
     }
 
     /// Frees the module's variables.
-    pub fn unload(self, _memory: &mut Memory) {
-        todo!()
+    pub fn unload(self, memory: &mut Memory) {
+        for (address, _) in self.variables.into_values() {
+            // The driver may have freed the whole memory before.
+            let _ = memory.free(address);
+        }
     }
 
     /// The address and size of a `.global` or `.const` variable.
-    pub fn variable(&self, _name: &str) -> Option<(u64, u64)> {
-        todo!()
+    pub fn variable(&self, name: &str) -> Option<(u64, u64)> {
+        self.variables.get(name).copied()
     }
 
     /// The module's kernels.
     pub fn kernels(&self) -> &[Kernel] {
-        todo!()
+        &self.kernels
     }
 
     /// A kernel by name.
@@ -124,7 +174,47 @@ impl Program {
     }
 
     /// Executes one launch to its end.
-    pub fn launch(&self, _memory: &mut Memory, _launch: &Launch<'_>) -> Outcome {
-        todo!()
+    pub fn launch(&self, memory: &mut Memory, launch: &Launch<'_>) -> Outcome {
+        let at = self.kernels.iter().position(|kernel| kernel.name == launch.kernel);
+        let refusal = match at {
+            None => Some(format!("no kernel of that name among {}", self.kernels.len())),
+            Some(at) => load::refusal(&self.kernels[at], &self.entries[at], launch),
+        };
+        let number = memory.begin_launch();
+        if let Some(message) = refusal {
+            let report = Report {
+                kind: Kind::Launch,
+                kernel: launch.kernel.to_owned(),
+                block: None,
+                thread: None,
+                instruction: String::new(),
+                line: 0,
+                source: None,
+                message,
+            };
+            return Outcome { reports: vec![report], ..Outcome::default() };
+        }
+        let entry = &self.entries[at.unwrap_or(0)];
+        let threads = launch.block.iter().product::<u32>();
+        let common = block::Common {
+            program: self,
+            launch,
+            function: entry.function,
+            static_shared: entry.dynamic_start,
+            threads,
+        };
+        let clocks = Clocks::new(number, threads.div_ceil(32));
+        let mut state = context::State::new(
+            clocks,
+            random::Random::new(launch.seed),
+            launch.kernel,
+            launch.parameters,
+            launch.approximation_seed,
+        );
+        schedule::run(&common, memory, &mut state);
+        let mut counters = state.counters;
+        counters.traffic = memory.traffic();
+        counters.traffic_by_allocation = memory.traffic_by_allocation();
+        Outcome { reports: state.reports, counters }
     }
 }

@@ -1,6 +1,7 @@
 //! The address space: fenced allocations, host copies, a kernel's accesses by address.
 
 use super::region::{Access, AccessFault, Finding, Region, where_outside};
+use super::shape::Shape;
 use super::{Clocks, Traffic};
 
 /// What the host's calls can get wrong.
@@ -229,8 +230,8 @@ impl Memory {
         findings: &mut Vec<Finding>,
     ) -> Result<u32, AccessFault> {
         let mut written = 0;
-        self.split(access, |region, start, access| {
-            written |= region.load_within(start, clocks, access, out, findings);
+        self.split(access, |region, place, access| {
+            written |= region.load_within(place, clocks, access, out, findings);
         })?;
         Ok(written)
     }
@@ -248,8 +249,8 @@ impl Memory {
         defined: u32,
         findings: &mut Vec<Finding>,
     ) -> Result<(), AccessFault> {
-        self.split(access, |region, start, access| {
-            region.store_within(start, clocks, access, data, defined, findings);
+        self.split(access, |region, place, access| {
+            region.store_within(place, clocks, access, data, defined, findings);
         })
     }
 
@@ -267,8 +268,8 @@ impl Memory {
         findings: &mut Vec<Finding>,
     ) -> Result<u32, AccessFault> {
         let mut written = 0;
-        self.split(access, |region, start, access| {
-            written |= region.atomic_within(start, clocks, access, lanes, update, findings);
+        self.split(access, |region, place, access| {
+            written |= region.atomic_within(place, clocks, access, lanes, update, findings);
         })?;
         Ok(written)
     }
@@ -278,7 +279,7 @@ impl Memory {
     fn split(
         &mut self,
         access: &Access<'_>,
-        mut each: impl FnMut(&mut Region, u64, &Access<'_>),
+        mut each: impl FnMut(&mut Region, (u64, Shape), &Access<'_>),
     ) -> Result<(), AccessFault> {
         if access.mask == 0 {
             return Ok(());
@@ -286,10 +287,10 @@ impl Memory {
         let first = access.addresses[access.mask.trailing_zeros() as usize];
         if let Some(index) = self.index(first) {
             let Allocation { start, region } = &mut self.allocations[index];
-            if access.fault(*start, region.bytes()).is_none() {
+            if let Some(shape) = access.survey(*start, region.bytes()) {
                 self.last = index;
                 self.instructions += 1;
-                each(region, *start, access);
+                each(region, (*start, shape), access);
                 return Ok(());
             }
         }
@@ -315,7 +316,7 @@ impl Memory {
             let here = |&lane: &u32| rest >> lane & 1 == 1 && by_lane[lane as usize] == index;
             let mask = (0..32).filter(here).fold(0, |mask, lane| mask | 1 << lane);
             let Allocation { start, region } = &mut self.allocations[index];
-            each(region, *start, &Access { mask, ..access.clone() });
+            each(region, (*start, Shape::Other), &Access { mask, ..access.clone() });
             rest &= !mask;
         }
         Ok(())
@@ -360,12 +361,10 @@ impl Memory {
     /// Where an address lies that is not, or not with all these bytes, in an allocation.
     fn describe(&self, address: u64, bytes: u64) -> String {
         let before = self.freed.partition_point(|&(start, _)| start <= address);
-        if let Some(&(start, size)) = before.checked_sub(1).map(|i| &self.freed[i]) {
-            if address - start < size {
-                return format!(
-                    "lies in the {size}-byte allocation at {start:#x}, which was freed"
-                );
-            }
+        if let Some(&(start, size)) = before.checked_sub(1).map(|i| &self.freed[i])
+            && address - start < size
+        {
+            return format!("lies in the {size}-byte allocation at {start:#x}, which was freed");
         }
         let distance = |a: &&Allocation| {
             let end = a.start + a.region.bytes();

@@ -143,3 +143,61 @@ impl Knowledge {
         self.places.merge(&other.places);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Trees merged at random against plain maps.
+    #[test]
+    fn merges_as_maps_do() {
+        let mut random = 1_u64;
+        let mut below = |end: u64| {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1);
+            (random >> 33) % end
+        };
+        let mut all = vec![(Tree::default(), BTreeMap::<u64, [u32; 2]>::new()); 6];
+        for _ in 0..3000 {
+            let (from, to) = (below(6) as usize, below(6) as usize);
+            let (tree, map) = all[from].clone();
+            let (target, expected) = &mut all[to];
+            let news = if below(2) == 0 {
+                target.merge(&tree);
+                map
+            } else {
+                let key = [0, 3, 15, 16, 255, 256, 70_000, 1 << 40, u64::MAX][below(9) as usize];
+                let epochs = [below(9) as u32, below(9) as u32];
+                target.raise(key, &epochs);
+                BTreeMap::from([(key, epochs)])
+            };
+            for (key, epochs) in news {
+                let old = expected.entry(key).or_default();
+                *old = [old[0].max(epochs[0]), old[1].max(epochs[1])];
+            }
+            for key in [0, 1, 3, 15, 16, 255, 256, 257, 70_000, 1 << 40, u64::MAX] {
+                let found = target.get(key).map(|epochs| [epochs[0], epochs[1]]);
+                assert_eq!(found, expected.get(&key).copied(), "{key}");
+            }
+            if below(40) == 0 {
+                all[to] = Default::default();
+            }
+        }
+    }
+
+    #[test]
+    fn equal_knowledge_is_one_object() {
+        let mut a = Tree::default();
+        a.raise(5, &[1]);
+        a.raise(900, &[2]);
+        let mut b = a.clone();
+        b.merge(&a);
+        assert!(Arc::ptr_eq(a.root.as_ref().unwrap(), b.root.as_ref().unwrap()));
+        b.raise(900, &[3]);
+        a.merge(&b);
+        assert!(Arc::ptr_eq(a.root.as_ref().unwrap(), b.root.as_ref().unwrap()));
+        b.raise(5, &[1]);
+        assert!(Arc::ptr_eq(a.root.as_ref().unwrap(), b.root.as_ref().unwrap()));
+    }
+}

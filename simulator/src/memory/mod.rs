@@ -10,6 +10,7 @@ mod knowledge;
 mod page;
 mod places;
 mod region;
+mod shape;
 mod stamp;
 mod traffic;
 

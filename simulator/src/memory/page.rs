@@ -92,7 +92,7 @@ impl Page {
 
     /// The cells of `start..start + length`, none larger than `1 << shift`. Both are multiples of
     /// that; `bytes` is the page's memory.
-    #[inline]
+    #[inline(always)]
     pub(super) fn cells(
         &mut self,
         bytes: &mut [u8],
@@ -194,5 +194,73 @@ impl Page {
             each(from, to.min(end), kind);
             from = to;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written bytes of the page, as runs.
+    fn written(page: &Page, generation: u32) -> Vec<(usize, usize)> {
+        let mut runs = Vec::new();
+        page.runs(generation, (0, PAGE), |start, end, written| {
+            if written {
+                runs.push((start, end));
+            }
+        });
+        runs
+    }
+
+    #[test]
+    fn states_follow_each_other() {
+        let (mut page, mut bytes) = (Page::default(), vec![0; PAGE]);
+        page.enter(1, 0);
+        assert_eq!((page.state, page.is_untouched(0)), (State::Untouched, true));
+        // Cells begin with the size of the first access, with 0xFF below, and get finer.
+        assert_eq!(page.cells(&mut bytes, 4, 32, 64).write, [NEVER; 4]);
+        assert_eq!((page.state, page.shift, bytes[4095]), (State::Cells, 4, 0xFF));
+        page.cells(&mut bytes, 4, 32, 64).write.fill(77 << 8);
+        let cells = page.cells(&mut bytes, 1, 62, 4);
+        assert_eq!((cells.shift, cells.write), (1, &mut [77 << 8; 2][..]));
+        assert_eq!(page.cells(&mut bytes, 4, 16, 32).write[..8], [NEVER; 8]);
+        assert_eq!(written(&page, 0), [(32, 96)]);
+        // A new launch keeps what was written, of nobody.
+        page.enter(2, 0);
+        assert_eq!((page.state, page.shift), (State::Cells, 1));
+        assert_eq!(page.cells(&mut bytes, 1, 30, 4).write, [NEVER, HOST]);
+        // The host completes the page bit by bit; the next launch finds it whole.
+        page.host_mark(&mut bytes, PAGE, (0, 33), true);
+        assert_eq!(page.shift, 0);
+        page.host_mark(&mut bytes, PAGE, (96, PAGE), true);
+        page.enter(3, 0);
+        assert_eq!(page.state, State::Written);
+        assert_eq!(page.cells(&mut bytes, 3, 0, 16).write, [HOST; 2]);
+        assert_eq!(page.shift, 3, "what was fine is coarse again");
+        // Whole at once.
+        page.host_mark(&mut bytes, PAGE, (0, PAGE), false);
+        assert!(page.is_untouched(0));
+        page.host_mark(&mut bytes, 100, (0, 100), true);
+        assert_eq!(page.state, State::Written);
+        page.host_mark(&mut bytes, PAGE, (8, 10), false);
+        assert_eq!((page.state, bytes[8], bytes[9]), (State::Cells, 0xFF, 0xFF));
+        assert_eq!(written(&page, 0), [(0, 8), (10, PAGE)]);
+        // Another generation knows nothing, but keeps the size of the cells.
+        assert!(page.is_untouched(1));
+        assert_eq!(written(&page, 1), []);
+        page.enter(3, 1);
+        assert_eq!(page.cells(&mut bytes, 4, 0, 16).write, [NEVER; 8]);
+    }
+
+    #[test]
+    fn readers_are_forgotten_with_their_launch() {
+        let (mut page, mut bytes) = (Page::default(), vec![0; PAGE]);
+        page.host_mark(&mut bytes, PAGE, (0, 4), true);
+        page.enter(1, 0);
+        page.cells(&mut bytes, 2, 0, 4).reads.into_iter().for_each(|reads| reads.fill(9 << 8));
+        page.sectors = [3, 4];
+        page.enter(2, 0);
+        assert_eq!(page.cells(&mut bytes, 2, 0, 4).reads, [&mut [NEVER], &mut [NEVER]]);
+        assert_eq!(page.sectors, [0, 0]);
     }
 }

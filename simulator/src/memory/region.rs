@@ -4,6 +4,7 @@ use memmap2::{MmapMut, MmapOptions};
 
 use super::page::{PAGE, PAGE_SHIFT, Page};
 use super::places::Places;
+use super::shape::Shape;
 use super::traffic::Counts;
 use super::{Clocks, SharedTraffic};
 
@@ -156,8 +157,8 @@ impl Region {
         out: &mut [u8; 512],
         findings: &mut Vec<Finding>,
     ) -> Result<u32, AccessFault> {
-        self.check(access)?;
-        Ok(self.load_within(0, clocks, access, out, findings))
+        let shape = self.check(access)?;
+        Ok(self.load_within((0, shape), clocks, access, out, findings))
     }
 
     /// Writes `data[l * bytes..]` of each lane. Lanes not in `defined` leave their bytes as good as
@@ -174,8 +175,8 @@ impl Region {
         defined: u32,
         findings: &mut Vec<Finding>,
     ) -> Result<(), AccessFault> {
-        self.check(access)?;
-        self.store_within(0, clocks, access, data, defined, findings);
+        let shape = self.check(access)?;
+        self.store_within((0, shape), clocks, access, data, defined, findings);
         Ok(())
     }
 
@@ -193,28 +194,40 @@ impl Region {
         update: &mut dyn FnMut(u32, &mut [u8]),
         findings: &mut Vec<Finding>,
     ) -> Result<u32, AccessFault> {
-        self.check(access)?;
-        Ok(self.atomic_within(0, clocks, access, lanes, update, findings))
+        let shape = self.check(access)?;
+        Ok(self.atomic_within((0, shape), clocks, access, lanes, update, findings))
     }
 
-    fn check(&self, access: &Access<'_>) -> Result<(), AccessFault> {
-        let Some(fault) = access.fault(0, self.bytes) else { return Ok(()) };
-        Err(fault.unwrap_or_else(|lane| {
-            let address = access.addresses[lane as usize];
-            let place = where_outside(address, access.bytes.into(), 0, self.bytes);
-            let message = format!("{place} the block's {} bytes of shared memory", self.bytes);
-            AccessFault::OutOfBounds { lane, address, message }
-        }))
+    fn check(&self, access: &Access<'_>) -> Result<Shape, AccessFault> {
+        access.survey(0, self.bytes).ok_or_else(|| self.fault(access))
+    }
+
+    /// The fault of the first lane that has one.
+    #[cold]
+    fn fault(&self, access: &Access<'_>) -> AccessFault {
+        let bytes = u64::from(access.bytes);
+        let misaligned = |address: u64| address & (bytes - 1) != 0;
+        let outside = |address: u64| address >= self.bytes || self.bytes - address < bytes;
+        let at = |lane: u32| access.addresses[lane as usize];
+        let lane = access.lanes().find(|&lane| misaligned(at(lane)) || outside(at(lane)));
+        let lane = lane.expect("a lane is at fault");
+        let address = at(lane);
+        if misaligned(address) {
+            return AccessFault::Misaligned { lane, address };
+        }
+        let place = where_outside(address, bytes, 0, self.bytes);
+        let message = format!("{place} the block's {} bytes of shared memory", self.bytes);
+        AccessFault::OutOfBounds { lane, address, message }
     }
 
     /// The memory and the history of one page.
+    #[inline(always)]
     pub(super) fn page(&mut self, page: usize) -> (&mut [u8], &mut Page, &mut Places, &mut Counts) {
         let all = match &mut self.backing {
             Backing::Owned(bytes) => &mut bytes[..],
             Backing::Mapped(bytes) => &mut bytes[..],
         };
-        let chunk = self.pages[page / CHUNK]
-            .get_or_insert_with(|| Box::new(std::array::from_fn(|_| Page::default())));
+        let chunk = self.pages[page / CHUNK].get_or_insert_with(new_chunk);
         (
             &mut all[page << PAGE_SHIFT..][..PAGE],
             &mut chunk[page % CHUNK],
@@ -311,6 +324,11 @@ impl Region {
         }
         self.places.clear();
     }
+}
+
+#[cold]
+fn new_chunk() -> Box<[Page; CHUNK]> {
+    Box::new(std::array::from_fn(|_| Page::default()))
 }
 
 /// Where an access lies that is not within `start..start + size`; a thing's name follows.

@@ -167,6 +167,10 @@ fn write_body(write: &[u64], [read0, read1]: [&[u64]; 2], sight: &Sight, lanes: 
     unordered == 0
 }
 
+/// Cells from which on vector code pays.
+#[cfg(target_arch = "x86_64")]
+const VECTOR: usize = 4;
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn read_avx2(
@@ -194,7 +198,7 @@ pub(super) fn scan_read(
     coin: bool,
 ) -> Scan {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
+    if write.len() >= VECTOR && is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2.
         return unsafe { read_avx2(write, reads, sight, lanes, coin) };
     }
@@ -204,7 +208,7 @@ pub(super) fn scan_read(
 /// As described at [`write_body`].
 pub(super) fn scan_write(write: &[u64], reads: [&[u64]; 2], sight: &Sight, lanes: Lanes) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
+    if write.len() >= VECTOR && is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2.
         return unsafe { write_avx2(write, reads, sight, lanes) };
     }

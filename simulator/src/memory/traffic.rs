@@ -2,6 +2,7 @@
 
 use super::page::{Page, SECTOR_SHIFT};
 use super::region::Access;
+use super::shape::{Shape, lanes_in};
 
 /// Global memory traffic of a launch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,11 +79,11 @@ impl Counts {
         launch: u32,
         access: &Access<'_>,
         base: u64,
-        contiguous: bool,
+        shape: Shape,
         write: bool,
     ) {
         if self.is_shared {
-            let (passes, conflicts) = passes(access, contiguous);
+            let (passes, conflicts) = passes(access, shape);
             self.shared.instructions += 1;
             self.shared.passes += passes;
             self.shared.conflicts += conflicts;
@@ -93,7 +94,7 @@ impl Counts {
             self.traffic = Traffic::default();
         }
         let bytes = u64::from(access.bytes) * u64::from(access.mask.count_ones());
-        let sectors = sectors(access, base, contiguous);
+        let sectors = sectors(access, base, shape);
         let traffic = &mut self.traffic;
         traffic.instructions += 1;
         if write {
@@ -125,8 +126,11 @@ impl Counts {
 }
 
 /// The different sectors of one instruction.
-fn sectors(access: &Access<'_>, base: u64, contiguous: bool) -> u64 {
-    if contiguous {
+fn sectors(access: &Access<'_>, base: u64, shape: Shape) -> u64 {
+    if shape == Shape::Uniform {
+        return 1;
+    }
+    if shape == Shape::Contiguous {
         let first = access.addresses[0] - base;
         let last = first + 32 * u64::from(access.bytes) - 1;
         return (last >> SECTOR_SHIFT) - (first >> SECTOR_SHIFT) + 1;
@@ -150,9 +154,9 @@ fn sectors(access: &Access<'_>, base: u64, contiguous: bool) -> u64 {
 
 /// The passes that 32 banks of 4 bytes need, and how many of them are due to conflicts. Lanes that
 /// read the same word of a bank are served together.
-fn passes(access: &Access<'_>, contiguous: bool) -> (u64, u64) {
+fn passes(access: &Access<'_>, shape: Shape) -> (u64, u64) {
     let groups = (access.bytes / 4).max(1);
-    if contiguous {
+    if shape == Shape::Contiguous {
         return (groups.into(), 0);
     }
     let lanes_of_group = 32 / groups;
@@ -162,28 +166,34 @@ fn passes(access: &Access<'_>, contiguous: bool) -> (u64, u64) {
         if mask == 0 {
             continue;
         }
-        let needed = passes_of_group(&Access { mask, ..access.clone() });
+        let needed = if shape == Shape::Uniform { 1 } else { passes_of_group(access, mask) };
         passes += needed;
         conflicts += needed - 1;
     }
     (passes, conflicts)
 }
 
-fn passes_of_group(access: &Access<'_>) -> u64 {
-    let mut words = [0; 32];
+fn passes_of_group(access: &Access<'_>, mask: u32) -> u64 {
+    // The different words of each bank. The first is kept apart: mostly it is the only one.
+    let (mut first, mut used) = ([0; 32], 0_u32);
+    let mut more = [0; 32];
     let mut count = 0;
-    for lane in access.lanes() {
+    for lane in lanes_in(mask) {
         let word = access.addresses[lane as usize] / 4;
-        for word in word..word + u64::from(access.bytes).div_ceil(4) {
-            if !words[..count].contains(&word) {
-                words[count] = word;
+        for word in word..word + u64::from(access.bytes.div_ceil(4)) {
+            let bank = (word % 32) as usize;
+            if used >> bank & 1 == 0 {
+                used |= 1 << bank;
+                first[bank] = word;
+            } else if first[bank] != word && !more[..count].contains(&word) {
+                more[count] = word;
                 count += 1;
             }
         }
     }
-    let mut load = [0; 32];
-    for word in &words[..count] {
+    let mut load = [1; 32];
+    for word in &more[..count] {
         load[(word % 32) as usize] += 1;
     }
-    load.into_iter().max().unwrap_or(0)
+    if count == 0 { 1 } else { load.into_iter().max().unwrap_or(1) }
 }

@@ -51,6 +51,9 @@ struct Warp {
     released: Option<Events>,
 }
 
+/// What a lane reads: `None` outside the mask; a byte is `None` where it was never written.
+pub(super) type Values = Option<Vec<Option<u8>>>;
+
 /// A race: the lane and the byte. `recent` if with the last write or a read since.
 pub(super) struct Race {
     pub(super) lane: u32,
@@ -235,13 +238,8 @@ impl Model {
         }
     }
 
-    /// The values by lane (`None` outside the mask or where a byte was never written: then 0xFF is
-    /// what is read), and the races.
-    pub(super) fn load(
-        &mut self,
-        access: &Access<'_>,
-        base: u64,
-    ) -> (Vec<Option<Vec<Option<u8>>>>, Vec<Race>) {
+    /// The values by lane, and the races.
+    pub(super) fn load(&mut self, access: &Access<'_>, base: u64) -> (Vec<Values>, Vec<Race>) {
         self.count(access, base, false);
         let mut races = Vec::new();
         let mut values = vec![None; 32];

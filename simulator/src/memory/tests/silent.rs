@@ -284,7 +284,9 @@ fn equal_values_from_many() {
 fn all_read_one_place() {
     let mut bench = Bench::new(2);
     let x = bench.zeros(64);
-    (0..9).for_each(|warp| drop(bench.load(warp, ALL, 4, &[x; 32]).unwrap()));
+    for warp in 0..9 {
+        bench.load(warp, ALL, 4, &[x; 32]).unwrap();
+    }
     bench.silent();
     bench.next_launch(2);
     bench.store(3, ALL, 2, &[x; 32], &[1; 512]).unwrap();

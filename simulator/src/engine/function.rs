@@ -1,0 +1,87 @@
+//! A function made ready to execute.
+
+use super::instruction::Op;
+use super::registers::Registers;
+use super::special::Special;
+
+/// What a report says of an instruction.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) text: String,
+    pub(super) line: u32,
+    pub(super) source: Option<(u32, u32)>,
+}
+
+/// A kernel or function.
+pub(super) struct Function {
+    pub(super) name: String,
+    pub(super) index: u32,
+    pub(super) ops: Vec<Op>,
+    /// By instruction of the syntax tree.
+    pub(super) places: Vec<Source>,
+    /// The registers of a new frame: constants in place, the rest poison.
+    pub(super) template: Registers,
+    /// What is filled in when a frame starts: slot, whether 64 bits, and with what.
+    pub(super) specials: Vec<(u32, bool, Special)>,
+    pub(super) messages: Vec<String>,
+    pub(super) accesses: Vec<Access>,
+    pub(super) calls: Vec<Call>,
+    pub(super) tables: Vec<Vec<u32>>,
+    /// Where parameters and results lie in the frame's local memory: offset and bytes.
+    pub(super) parameters: Vec<(u32, u32)>,
+    pub(super) results: Vec<(u32, u32)>,
+    pub(super) local_bytes: u32,
+}
+
+/// Which memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Window {
+    Generic,
+    Global,
+    Shared,
+    Local,
+    /// The kernel's parameters.
+    Parameter,
+}
+
+/// How the value of an element becomes a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Element {
+    /// Slot of the register, or none for `_`.
+    pub(super) slot: Option<u32>,
+    /// A 64-bit register.
+    pub(super) wide: bool,
+}
+
+/// An access to memory.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    pub(super) window: Window,
+    pub(super) order: crate::memory::Order,
+    /// Slot of the address, or none if it is `offset`.
+    pub(super) base: Option<u32>,
+    pub(super) wide_address: bool,
+    pub(super) offset: u64,
+    /// Bytes of an element, and whether narrow ones are sign-extended.
+    pub(super) bytes: u32,
+    pub(super) signed: bool,
+    pub(super) elements: Vec<Element>,
+}
+
+/// Whom a call calls.
+#[derive(Clone, Debug)]
+pub(super) enum Callee {
+    Function(u32),
+    /// The slot of its address.
+    Pointer(u32),
+    Vprintf,
+    Assert,
+}
+
+/// A call. Places are offsets in the caller's local memory.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) callee: Callee,
+    pub(super) arguments: Vec<(u32, u32)>,
+    pub(super) results: Vec<(u32, u32)>,
+}

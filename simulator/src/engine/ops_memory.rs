@@ -1,0 +1,578 @@
+//! Loads and stores.
+
+use super::context::{Context, LOCAL_WINDOW, PARAMETER_WINDOW, SHARED_WINDOW};
+use super::function::{Access, Element, Window};
+use super::instruction::{Execute, Flow, Op};
+use super::registers::{Cell, Registers};
+use crate::memory::{self, AccessFault, Order};
+use crate::report::Kind;
+
+/// `extra`: index of the access.
+pub(super) struct Load;
+pub(super) struct Store;
+
+/// The lanes' addresses; those of lanes outside the mask mean nothing.
+#[inline(always)]
+pub(super) fn addresses(context: &mut Context<'_>, op: &Op, access: &Access, mask: u32) -> [u64; 32] {
+    let Some(base) = access.base else { return [access.offset; 32] };
+    let undefined = mask & !context.registers.valid(base);
+    if undefined != 0 {
+        context.note_undefined(op, undefined, "the address");
+    }
+    let registers = &*context.registers;
+    let mut out = [0; 32];
+    if access.wide_address {
+        let from = u64::lanes(registers, base);
+        for lane in 0..32 {
+            out[lane] = from[lane].wrapping_add(access.offset);
+        }
+    } else {
+        let from = u32::lanes(registers, base);
+        for lane in 0..32 {
+            out[lane] = from[lane].wrapping_add(access.offset as u32).into();
+        }
+    }
+    out
+}
+
+/// The window that an address lies in, and where it starts.
+fn window_of(address: u64) -> (Window, u64) {
+    match address {
+        ..SHARED_WINDOW => (Window::Global, 0),
+        SHARED_WINDOW..LOCAL_WINDOW => (Window::Shared, SHARED_WINDOW),
+        LOCAL_WINDOW..PARAMETER_WINDOW => (Window::Local, LOCAL_WINDOW),
+        _ => (Window::Parameter, 0),
+    }
+}
+
+/// Calls `each` for the lanes of each window, with addresses that count from its start.
+pub(super) fn by_window(
+    window: Window,
+    addresses: &[u64; 32],
+    mask: u32,
+    mut each: impl FnMut(Window, &[u64; 32], u32) -> Result<(), AccessFault>,
+) -> Result<(), AccessFault> {
+    if window != Window::Generic {
+        return each(window, addresses, mask);
+    }
+    let mut rest = mask;
+    while rest != 0 {
+        let (window, start) = window_of(addresses[rest.trailing_zeros() as usize]);
+        let mut here = 0;
+        for (lane, &address) in addresses.iter().enumerate() {
+            here |= u32::from(window_of(address).0 == window) << lane;
+        }
+        here &= rest;
+        rest &= !here;
+        if start == 0 {
+            each(window, addresses, here)?;
+        } else {
+            each(window, &addresses.map(|address| address.wrapping_sub(start)), here)?;
+        }
+    }
+    Ok(())
+}
+
+fn outside(lane: u32, address: u64, what: &str, bytes: usize) -> AccessFault {
+    AccessFault::OutOfBounds { lane, address, message: format!("the {what} has {bytes} bytes") }
+}
+
+fn lanes(mask: u32) -> impl Iterator<Item = u32> {
+    (0..32).filter(move |lane| mask >> lane & 1 == 1)
+}
+
+/// Checks private addresses of the lanes.
+fn check(
+    addresses: &[u64; 32],
+    mask: u32,
+    bytes: u32,
+    size: usize,
+    what: &str,
+) -> Result<(), AccessFault> {
+    for lane in lanes(mask) {
+        let address = addresses[lane as usize];
+        if address % u64::from(bytes) != 0 {
+            return Err(AccessFault::Misaligned { lane, address });
+        }
+        if address.saturating_add(bytes.into()) > size as u64 {
+            return Err(outside(lane, address, what, size));
+        }
+    }
+    Ok(())
+}
+
+/// Reads `bytes` of each lane; gives the lanes all of whose bytes were written.
+fn read(
+    context: &mut Context<'_>,
+    window: Window,
+    addresses: &[u64; 32],
+    mask: u32,
+    bytes: u32,
+    order: Order,
+) -> Result<u32, AccessFault> {
+    let state = &mut *context.state;
+    let access = memory::Access { addresses, mask, bytes, order, warp: context.place.warp };
+    let (clocks, out, findings) = (&mut state.clocks, &mut *state.data, &mut state.findings);
+    let range = |lane: u32| (lane * bytes) as usize..((lane + 1) * bytes) as usize;
+    match window {
+        Window::Global | Window::Generic => context.memory.load(clocks, &access, out, findings),
+        Window::Shared => context.shared.load(clocks, &access, out, findings),
+        Window::Local => {
+            check(addresses, mask, bytes, context.local.bytes(), "thread's local memory")?;
+            let mut written = 0;
+            for lane in lanes(mask) {
+                let at = addresses[lane as usize] as usize;
+                let whole = context.local.load(lane, at, &mut out[range(lane)]);
+                written |= u32::from(whole) << lane;
+            }
+            Ok(written)
+        }
+        Window::Parameter => {
+            let from = addresses.map(|address| address.wrapping_sub(PARAMETER_WINDOW));
+            check(&from, mask, bytes, state.parameters.len(), "kernel's parameters")?;
+            for lane in lanes(mask) {
+                let at = from[lane as usize] as usize;
+                out[range(lane)].copy_from_slice(&state.parameters[at..at + bytes as usize]);
+            }
+            Ok(mask)
+        }
+    }
+}
+
+fn write(
+    context: &mut Context<'_>,
+    window: Window,
+    addresses: &[u64; 32],
+    mask: u32,
+    bytes: u32,
+    order: Order,
+    defined: u32,
+) -> Result<(), AccessFault> {
+    let state = &mut *context.state;
+    let access = memory::Access { addresses, mask, bytes, order, warp: context.place.warp };
+    let (clocks, data, findings) = (&mut state.clocks, &*state.data, &mut state.findings);
+    match window {
+        Window::Global | Window::Generic => {
+            context.memory.store(clocks, &access, data, defined, findings)
+        }
+        Window::Shared => context.shared.store(clocks, &access, data, defined, findings),
+        Window::Local => {
+            check(addresses, mask, bytes, context.local.bytes(), "thread's local memory")?;
+            for lane in lanes(mask) {
+                let range = (lane * bytes) as usize..((lane + 1) * bytes) as usize;
+                let at = addresses[lane as usize] as usize;
+                context.local.store(lane, at, &data[range], defined >> lane & 1 == 1);
+            }
+            Ok(())
+        }
+        Window::Parameter => {
+            let lane = mask.trailing_zeros();
+            Err(outside(lane, addresses[lane as usize], "kernel's parameter space is constant and", 0))
+        }
+    }
+}
+
+/// The lanes' values of one element from the data, `stride` bytes apart, from `at` in each.
+#[inline(always)]
+fn gather<const BYTES: usize>(data: &[u8; 512], stride: usize, at: usize) -> [[u8; BYTES]; 32] {
+    let mut out = [[0; BYTES]; 32];
+    for lane in 0..32 {
+        let from = &data[lane * stride + at..][..BYTES];
+        out[lane].copy_from_slice(from);
+    }
+    out
+}
+
+#[inline(always)]
+fn put_element(
+    registers: &mut Registers,
+    element: Element,
+    (bytes, signed): (u32, bool),
+    data: &[u8; 512],
+    (stride, at): (usize, usize),
+    mask: u32,
+    valid: u32,
+) {
+    let Some(slot) = element.slot else { return };
+    let narrow: [u32; 32] = match (bytes, signed) {
+        (8, _) => {
+            let wide = match stride {
+                8 => gather::<8>(data, 8, 0),
+                _ => gather::<8>(data, 16, at),
+            };
+            registers.write(slot, mask, &wide.map(u64::from_le_bytes), valid);
+            return;
+        }
+        (4, _) => match stride {
+            4 => gather::<4>(data, 4, 0),
+            8 => gather::<4>(data, 8, at),
+            _ => gather::<4>(data, 16, at),
+        }
+        .map(u32::from_le_bytes),
+        (2, false) => gather::<2>(data, stride, at).map(|b| u16::from_le_bytes(b).into()),
+        (2, true) => gather::<2>(data, stride, at).map(|b| i16::from_le_bytes(b) as u32),
+        (_, false) => gather::<1>(data, stride, at).map(|[b]| b.into()),
+        (_, true) => gather::<1>(data, stride, at).map(|[b]| b as i8 as u32),
+    };
+    if element.wide {
+        let wide = match signed {
+            true => narrow.map(|value| i64::from(value as i32) as u64),
+            false => narrow.map(u64::from),
+        };
+        registers.write(slot, mask, &wide, valid);
+    } else {
+        registers.write(slot, mask, &narrow, valid);
+    }
+}
+
+impl Execute for Load {
+    #[inline(always)]
+    fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
+        let function = context.function;
+        let access = &function.accesses[op.extra as usize];
+        let bytes = access.bytes;
+        let total = bytes * access.elements.len() as u32;
+        let base = addresses(context, op, access, mask);
+        let (mut written, mut done) = (0, 0);
+        let result = by_window(access.window, &base, mask, |window, addresses, mask| {
+            let here = read(context, window, addresses, mask, total, access.order)?;
+            written |= here;
+            done |= mask;
+            Ok(())
+        });
+        if let Err(fault) = result {
+            return context.access_fault(fault, total);
+        }
+        let shape = (bytes, access.signed);
+        for (number, &element) in access.elements.iter().enumerate() {
+            let place = (total as usize, number * bytes as usize);
+            let data = &*context.state.data;
+            put_element(context.registers, element, shape, data, place, mask, written);
+        }
+        if access.elements.len() > 1 && written & mask != mask {
+            if let Err(fault) = reload(context, access, &base, mask & !written) {
+                return context.access_fault(fault, total);
+            }
+        }
+        if !context.state.findings.is_empty() {
+            context.note_races(op);
+        }
+        Flow::Next
+    }
+}
+
+/// Reads element by element, to tell which of them were written.
+#[cold]
+fn reload(
+    context: &mut Context<'_>,
+    access: &Access,
+    base: &[u64; 32],
+    mask: u32,
+) -> Result<(), AccessFault> {
+    let bytes = access.bytes;
+    for (number, &element) in access.elements.iter().enumerate() {
+        let at = base.map(|address| address.wrapping_add(number as u64 * u64::from(bytes)));
+        by_window(access.window, &at, mask, |window, addresses, mask| {
+            let written = read(context, window, addresses, mask, bytes, access.order)?;
+            let data = &*context.state.data;
+            let (shape, place) = ((bytes, access.signed), (bytes as usize, 0));
+            put_element(context.registers, element, shape, data, place, mask, written);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn scatter<const BYTES: usize>(
+    data: &mut [u8; 512],
+    values: [[u8; BYTES]; 32],
+    stride: usize,
+    at: usize,
+) {
+    for lane in 0..32 {
+        data[lane * stride + at..][..BYTES].copy_from_slice(&values[lane]);
+    }
+}
+
+#[inline(always)]
+fn take_element(
+    registers: &Registers,
+    element: Element,
+    bytes: u32,
+    data: &mut [u8; 512],
+    (stride, at): (usize, usize),
+) {
+    let Some(slot) = element.slot else { return };
+    if element.wide {
+        let wide = u64::lanes(registers, slot);
+        match stride {
+            8 => scatter(data, wide.map(u64::to_le_bytes), 8, 0),
+            _ => scatter(data, wide.map(u64::to_le_bytes), 16, at),
+        }
+        return;
+    }
+    let narrow = u32::lanes(registers, slot);
+    match (bytes, stride) {
+        (4, 4) => scatter(data, narrow.map(u32::to_le_bytes), 4, 0),
+        (4, 8) => scatter(data, narrow.map(u32::to_le_bytes), 8, at),
+        (4, _) => scatter(data, narrow.map(u32::to_le_bytes), 16, at),
+        (2, _) => scatter(data, narrow.map(|v| (v as u16).to_le_bytes()), stride, at),
+        _ => scatter(data, narrow.map(|v| [v as u8]), stride, at),
+    }
+}
+
+impl Execute for Store {
+    #[inline(always)]
+    fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
+        let function = context.function;
+        let access = &function.accesses[op.extra as usize];
+        let bytes = access.bytes;
+        let total = bytes * access.elements.len() as u32;
+        let base = addresses(context, op, access, mask);
+        let mut defined = u32::MAX;
+        for (number, &element) in access.elements.iter().enumerate() {
+            let place = (total as usize, number * bytes as usize);
+            take_element(context.registers, element, bytes, &mut context.state.data, place);
+            defined &= element.slot.map_or(0, |slot| context.registers.valid(slot));
+        }
+        let result = if mask & !defined != 0 {
+            store_undefined(context, op, access, &base, mask)
+        } else {
+            by_window(access.window, &base, mask, |window, addresses, mask| {
+                write(context, window, addresses, mask, total, access.order, u32::MAX)
+            })
+        };
+        if let Err(fault) = result {
+            return context.access_fault(fault, total);
+        }
+        if !context.state.findings.is_empty() {
+            context.note_races(op);
+        }
+        Flow::Next
+    }
+}
+
+/// Stores element by element, those that are not defined as such.
+#[cold]
+fn store_undefined(
+    context: &mut Context<'_>,
+    op: &Op,
+    access: &Access,
+    base: &[u64; 32],
+    mask: u32,
+) -> Result<(), AccessFault> {
+    let bytes = access.bytes;
+    for (number, &element) in access.elements.iter().enumerate() {
+        let at = base.map(|address| address.wrapping_add(number as u64 * u64::from(bytes)));
+        let defined = element.slot.map_or(0, |slot| context.registers.valid(slot));
+        by_window(access.window, &at, mask, |window, addresses, mask| {
+            if window == Window::Global && mask & !defined != 0 {
+                context.note_undefined(op, mask & !defined, "the value stored to global memory");
+            }
+            let data = &mut context.state.data;
+            take_element(context.registers, element, bytes, data, (bytes as usize, 0));
+            write(context, window, addresses, mask, bytes, access.order, defined)
+        })?;
+    }
+    Ok(())
+}
+
+/// `fence`, `membar`.
+pub(super) struct Fence;
+
+impl Execute for Fence {
+    fn execute(context: &mut Context<'_>, _: &Op, _: u32) -> Flow {
+        context.state.clocks.fence(context.place.warp);
+        Flow::Next
+    }
+}
+
+/// What has no effect that could be seen: prefetches, hints.
+pub(super) struct Nothing;
+
+impl Execute for Nothing {
+    fn execute(_: &mut Context<'_>, _: &Op, _: u32) -> Flow {
+        Flow::Next
+    }
+}
+
+/// `cp.async`: `a` is the slot of the destination, `b` and `c` the slots of the bytes to read and of
+/// nothing; `extra` the access of the source; `d` the bytes to write.
+pub(super) struct CopyAsync;
+
+impl Execute for CopyAsync {
+    fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
+        let function = context.function;
+        let (from, to) = (&function.accesses[op.extra as usize], op.extra as usize + 1);
+        let to = &function.accesses[to];
+        let bytes = from.bytes;
+        let (source, target) =
+            (addresses(context, op, from, mask), addresses(context, op, to, mask));
+        let lengths = *u32::lanes(context.registers, op.b);
+        let undefined = mask & !context.registers.valid(op.b);
+        if undefined != 0 {
+            context.note_undefined(op, undefined, "the number of bytes");
+        }
+        let whole = lanes(mask).filter(|&lane| lengths[lane as usize] >= bytes);
+        let whole = whole.fold(0, |mask, lane| mask | 1 << lane);
+        let mut copies: Vec<(u32, [u8; 16], bool)> = Vec::new();
+        for lane in lanes(mask & !whole) {
+            copies.push((lane, [0; 16], true));
+        }
+        if whole != 0 {
+            match read(context, Window::Global, &source, whole, bytes, from.order) {
+                Err(fault) => return context.access_fault(fault, bytes),
+                Ok(written) => {
+                    for lane in lanes(whole) {
+                        let mut data = [0; 16];
+                        let at = (lane * bytes) as usize;
+                        let part = &context.state.data[at..at + bytes as usize];
+                        data[..bytes as usize].copy_from_slice(part);
+                        copies.push((lane, data, written >> lane & 1 == 1));
+                    }
+                }
+            }
+        }
+        for (lane, data, _) in copies.iter_mut().filter(|c| whole >> c.0 & 1 == 0) {
+            // Part of the bytes: the rest is zero.
+            for at in 0..lengths[*lane as usize] {
+                let one = source.map(|address| address.wrapping_add(at.into()));
+                match read(context, Window::Global, &one, 1 << *lane, 1, from.order) {
+                    Err(fault) => return context.access_fault(fault, 1),
+                    Ok(_) => data[at as usize] = context.state.data[*lane as usize],
+                }
+            }
+        }
+        // Until it is waited for, nothing defined is there.
+        match write(context, Window::Shared, &target, mask, bytes, Order::Weak, 0) {
+            Err(fault) => return context.access_fault(fault, bytes),
+            Ok(()) => {}
+        }
+        for (lane, data, defined) in copies {
+            context.copies.push(lane, target[lane as usize], bytes, data, defined);
+        }
+        if !context.state.findings.is_empty() {
+            context.note_races(op);
+        }
+        Flow::Next
+    }
+}
+
+pub(super) struct CommitCopies;
+
+impl Execute for CommitCopies {
+    fn execute(context: &mut Context<'_>, _: &Op, mask: u32) -> Flow {
+        context.copies.commit(mask);
+        Flow::Next
+    }
+}
+
+/// `cp.async.wait_group`: `extra` groups may be left, or u64::MAX for `wait_all`.
+pub(super) struct WaitCopies;
+
+impl Execute for WaitCopies {
+    fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
+        let left = if op.extra == u64::MAX { None } else { Some(op.extra as u32) };
+        for copy in context.copies.take(mask, left) {
+            let mut target = [0; 32];
+            target[copy.lane as usize] = copy.to;
+            let at = (copy.lane * copy.bytes) as usize;
+            let bytes = copy.bytes as usize;
+            context.state.data[at..at + bytes].copy_from_slice(&copy.data[..bytes]);
+            let (lane, defined) = (1 << copy.lane, if copy.defined { u32::MAX } else { 0 });
+            let written =
+                write(context, Window::Shared, &target, lane, copy.bytes, Order::Weak, defined);
+            if let Err(fault) = written {
+                return context.access_fault(fault, copy.bytes);
+            }
+        }
+        if !context.state.findings.is_empty() {
+            context.note_races(op);
+        }
+        Flow::Next
+    }
+}
+
+/// An atomic: `extra`: index of the access; its elements are the destination and the operands.
+pub(super) struct Atomic<O>(std::marker::PhantomData<O>);
+
+/// What an atomic does with the old bits and its operands.
+pub(super) trait Update {
+    fn update(old: u64, b: u64, c: u64) -> u64;
+}
+
+impl<O: Update> Execute for Atomic<O> {
+    fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
+        let function = context.function;
+        let access = &function.accesses[op.extra as usize];
+        let base = addresses(context, op, access, mask);
+        let operand = |context: &Context<'_>, slot: u32| -> [u64; 32] {
+            if access.bytes == 8 {
+                *u64::lanes(context.registers, slot)
+            } else {
+                u32::lanes(context.registers, slot).map(u64::from)
+            }
+        };
+        let (b, c) = (operand(context, op.b), operand(context, op.c));
+        let undefined = mask & !(context.registers.valid(op.b) & context.registers.valid(op.c));
+        if undefined != 0 {
+            context.note_undefined(op, undefined, "the operand of an atomic");
+        }
+        let mut old = [0u64; 32];
+        let mut written = 0;
+        let result = by_window(access.window, &base, mask, |window, addresses, mask| {
+            let (order, count) = context.state.random.order(mask);
+            let state = &mut *context.state;
+            let mut update = |lane: u32, bytes: &mut [u8]| {
+                let mut word = [0; 8];
+                word[..bytes.len()].copy_from_slice(bytes);
+                let before = u64::from_le_bytes(word);
+                old[lane as usize] = before;
+                let after = O::update(before, b[lane as usize], c[lane as usize]);
+                bytes.copy_from_slice(&after.to_le_bytes()[..bytes.len()]);
+            };
+            let (bytes, order_of) = (access.bytes, access.order);
+            let warp = context.place.warp;
+            let shape = memory::Access { addresses, mask, bytes, order: order_of, warp };
+            let (clocks, findings) = (&mut state.clocks, &mut state.findings);
+            let lanes = &order[..count];
+            written |= match window {
+                Window::Global => {
+                    context.memory.atomic(clocks, &shape, lanes, &mut update, findings)?
+                }
+                Window::Shared => {
+                    context.shared.atomic(clocks, &shape, lanes, &mut update, findings)?
+                }
+                _ => {
+                    let lane = mask.trailing_zeros();
+                    let what = "space has no atomics; it";
+                    return Err(outside(lane, addresses[lane as usize], what, 0));
+                }
+            };
+            Ok(())
+        });
+        if let Err(fault) = result {
+            return context.access_fault(fault, access.bytes);
+        }
+        if let Some(Element { slot: Some(slot), .. }) = access.elements.first() {
+            if access.bytes == 8 {
+                context.registers.write(*slot, mask, &old, written);
+            } else {
+                context.registers.write(*slot, mask, &old.map(|v| v as u32), written);
+            }
+        }
+        if mask & !written != 0 {
+            context.note(
+                op,
+                Kind::Uninitialized,
+                (mask & !written).trailing_zeros(),
+                String::from("the atomic's memory was never written"),
+            );
+        }
+        if !context.state.findings.is_empty() {
+            context.note_races(op);
+        }
+        Flow::Next
+    }
+}

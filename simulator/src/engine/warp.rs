@@ -1,0 +1,492 @@
+//! A warp: groups of lanes at places of the code, the lowest place first.
+
+use super::Program;
+use super::asynchronous::Copies;
+use super::barrier::Barriers;
+use super::context::{Action, BarrierUse, Context, Fault, Meeting, Place, State};
+use super::function::Function;
+use super::instruction::{Flow, Op, Result as Destination};
+use super::local::Local;
+use super::registers::Registers;
+use super::special::{self, Identity};
+use crate::memory::{Memory, Region};
+use crate::report::Kind;
+
+/// What a group does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    Ready,
+    Meeting(Meeting),
+    /// The barrier's number.
+    Barrier(u32),
+}
+
+/// Lanes at one place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group {
+    pub(super) frame: u32,
+    pub(super) pc: u32,
+    pub(super) mask: u32,
+    pub(super) wait: Wait,
+}
+
+/// One call of a function, by lanes that came from one frame, perhaps from several places in it.
+pub(super) struct Frame {
+    pub(super) function: u32,
+    pub(super) parent: u32,
+    /// By lane: the place of the call, and which call of the caller's it is.
+    pub(super) returns: [(u32, u32); 32],
+    /// 0: free.
+    pub(super) lanes: u32,
+    pub(super) local_base: u32,
+    pub(super) registers: Registers,
+}
+
+/// 32 threads.
+pub(super) struct Warp {
+    pub(super) place: Place,
+    pub(super) frames: Vec<Frame>,
+    pub(super) groups: Vec<Group>,
+    pub(super) live: u32,
+    pub(super) local: Local,
+    pub(super) copies: Copies,
+    pub(super) identity: Identity,
+}
+
+/// What a warp executes in.
+pub(super) struct Surroundings<'a> {
+    pub(super) program: &'a Program,
+    pub(super) memory: &'a mut Memory,
+    pub(super) shared: &'a mut Region,
+    pub(super) barriers: &'a mut Barriers,
+    pub(super) state: &'a mut State,
+}
+
+/// Why a warp's turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// It could go on.
+    Turn,
+    /// All its lanes wait or are done.
+    Blocked,
+    /// The launch is over.
+    Fault,
+}
+
+impl Warp {
+    pub(super) fn new(place: Place, identity: Identity, mask: u32) -> Warp {
+        Warp {
+            place,
+            frames: Vec::new(),
+            groups: Vec::new(),
+            live: mask,
+            local: Local::default(),
+            copies: Copies::default(),
+            identity,
+        }
+    }
+
+    /// Starts the kernel; frames and memory of an earlier block are used again.
+    pub(super) fn start(&mut self, program: &Program, function: u32) -> bool {
+        self.copies = Copies::default();
+        self.groups.clear();
+        let bytes = self.local.bytes();
+        self.local.clear(u32::MAX, 0, bytes);
+        for frame in &mut self.frames {
+            frame.lanes = 0;
+        }
+        if self.live == 0 {
+            return true;
+        }
+        let Some(frame) = self.new_frame(program, function, u32::MAX, 0, self.live) else {
+            return false;
+        };
+        self.groups.push(Group { frame, pc: 0, mask: self.live, wait: Wait::Ready });
+        true
+    }
+
+    /// A frame for a function; none if local memory runs out.
+    pub(super) fn new_frame(
+        &mut self,
+        program: &Program,
+        function: u32,
+        parent: u32,
+        local_base: u32,
+        lanes: u32,
+    ) -> Option<u32> {
+        let code = &program.functions[function as usize];
+        if !self.local.reserve(local_base as usize + code.local_bytes as usize) {
+            return None;
+        }
+        let free = self.frames.iter().position(|f| f.lanes == 0 && f.function == function);
+        let at = free.unwrap_or_else(|| {
+            self.frames.push(Frame {
+                function,
+                parent,
+                returns: [(0, 0); 32],
+                lanes,
+                local_base,
+                registers: code.template.clone(),
+            });
+            self.frames.len() - 1
+        });
+        let frame = &mut self.frames[at];
+        (frame.parent, frame.local_base, frame.lanes) = (parent, local_base, lanes);
+        let (registers, template) = (&mut frame.registers, &code.template);
+        registers.values.copy_from_slice(&template.values);
+        registers.valid.copy_from_slice(&template.valid);
+        registers.predicates.copy_from_slice(&template.predicates);
+        for &item in &code.specials {
+            special::fill(registers, item, &self.identity, local_base);
+        }
+        Some(at as u32)
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.groups.iter().any(|group| group.wait == Wait::Ready)
+    }
+
+    /// Executes up to `quantum` instructions; `stray` lets another group than the lowest go first.
+    pub(super) fn run(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        quantum: u32,
+        stray: bool,
+    ) -> Pause {
+        let mut budget = quantum;
+        let mut stray = stray;
+        let mut waits = Vec::new();
+        while budget > 0 {
+            let Some(at) = self.choose(around, std::mem::take(&mut stray)) else {
+                return Pause::Blocked;
+            };
+            let group = self.groups.swap_remove(at);
+            let limit = self.next_place(&group);
+            let frame = &mut self.frames[group.frame as usize];
+            let function = &around.program.functions[frame.function as usize];
+            let mut context = Context {
+                registers: &mut frame.registers,
+                function,
+                program: around.program,
+                memory: around.memory,
+                shared: around.shared,
+                state: around.state,
+                local: &mut self.local,
+                copies: &mut self.copies,
+                waits: &mut waits,
+                local_base: frame.local_base,
+                place: self.place,
+                active: group.mask,
+                live: self.live,
+                target: 0,
+                action: Action::Yield,
+            };
+            let (pc, stopped) = execute(&mut context, function, group.pc, limit, &mut budget);
+            let group = Group { pc, ..group };
+            if !stopped {
+                self.groups.push(group);
+                continue;
+            }
+            let action = std::mem::replace(&mut context.action, Action::Yield);
+            let op = function.ops[pc as usize];
+            match self.act(around, group, action, &op, &mut waits) {
+                Ok(true) => {}
+                Ok(false) => return Pause::Turn,
+                Err(fault) => {
+                    around.state.report(around.program, function, op.source, self.place, fault);
+                    return Pause::Fault;
+                }
+            }
+        }
+        Pause::Turn
+    }
+
+    /// The group to go on with: deepest calls first, then the lowest place.
+    fn choose(&mut self, around: &mut Surroundings<'_>, stray: bool) -> Option<usize> {
+        if let [only] = &self.groups[..] {
+            return (only.wait == Wait::Ready).then_some(0);
+        }
+        self.merge();
+        let ready = |group: &Group| group.wait == Wait::Ready;
+        if stray {
+            let count = self.groups.iter().filter(|group| ready(group)).count() as u32;
+            if count > 0 {
+                let skip = around.state.random.below(count) as usize;
+                let mut ready = (0..self.groups.len()).filter(|&at| ready(&self.groups[at]));
+                return ready.nth(skip);
+            }
+        }
+        let depth = |group: &Group| self.frames[group.frame as usize].local_base;
+        (0..self.groups.len())
+            .filter(|&at| ready(&self.groups[at]))
+            .min_by_key(|&at| (u32::MAX - depth(&self.groups[at]), self.groups[at].pc))
+    }
+
+    /// Makes one of ready groups at one place.
+    fn merge(&mut self) {
+        let mut at = 0;
+        while at < self.groups.len() {
+            let group = self.groups[at];
+            let into = self.groups[..at].iter_mut().find(|other| {
+                (other.frame, other.pc, other.wait) == (group.frame, group.pc, Wait::Ready)
+                    && group.wait == Wait::Ready
+            });
+            if let Some(into) = into {
+                into.mask |= group.mask;
+                self.groups.swap_remove(at);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// The next place above the group's at which others of its frame are.
+    fn next_place(&self, group: &Group) -> u32 {
+        self.groups
+            .iter()
+            .filter(|other| other.frame == group.frame && other.pc > group.pc)
+            .filter(|other| !matches!(other.wait, Wait::Barrier(_)))
+            .map(|other| other.pc)
+            .min()
+            .unwrap_or(u32::MAX)
+    }
+
+    /// Does what stopped the group. False: others should have their turn.
+    fn act(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        group: Group,
+        action: Action,
+        op: &Op,
+        waits: &mut Vec<(u32, Meeting)>,
+    ) -> Result<bool, Fault> {
+        let next = Group { pc: group.pc + 1, ..group };
+        match action {
+            Action::Branch { lanes, target } => {
+                self.place_group(Group { mask: lanes, pc: target, ..group });
+                self.place_group(Group { mask: group.mask & !lanes, ..next });
+            }
+            Action::Scatter { lanes, targets } => {
+                self.scatter(group, lanes, |lane| targets[lane as usize]);
+                self.place_group(Group { mask: group.mask & !lanes, ..next });
+            }
+            Action::Exit { lanes } => {
+                self.live &= !lanes;
+                self.place_group(Group { mask: group.mask & !lanes, ..next });
+                around.barriers.exit(lanes);
+                self.recheck_meetings(around);
+            }
+            Action::Call { lanes, function, site } => {
+                self.place_group(Group { mask: group.mask & !lanes, ..next });
+                self.call(around.program, group, lanes, function, site)?;
+            }
+            Action::CallSome { lanes, rest, function, site } => {
+                self.place_group(Group { mask: group.mask & !(lanes | rest), ..next });
+                self.place_group(Group { mask: rest, ..group });
+                self.call(around.program, group, lanes, function, site)?;
+            }
+            Action::Return { lanes } => {
+                self.place_group(Group { mask: group.mask & !lanes, ..next });
+                self.return_from(around.program, group, lanes);
+            }
+            Action::Converge => {
+                let mut rest = group.mask;
+                for (lanes, meeting) in waits.drain(..) {
+                    rest &= !lanes;
+                    self.wait_for(around, Group { mask: lanes, ..group }, meeting);
+                }
+                self.place_group(Group { mask: rest, ..next });
+            }
+            Action::Barrier(how) => {
+                self.place_group(Group { mask: group.mask & !how.lanes, ..next });
+                self.arrive(around, group, op, how)?;
+            }
+            Action::Yield => {
+                self.place_group(next);
+                return Ok(false);
+            }
+            Action::Fault(fault) => return Err(fault),
+        }
+        Ok(around.barriers.completed == 0)
+    }
+
+    pub(super) fn place_group(&mut self, group: Group) {
+        if group.mask != 0 {
+            self.groups.push(group);
+        }
+    }
+
+    /// Sends each lane to its place.
+    pub(super) fn scatter(&mut self, group: Group, lanes: u32, place: impl Fn(u32) -> u32) {
+        let mut rest = lanes;
+        while rest != 0 {
+            let pc = place(rest.trailing_zeros());
+            let same = (0..32).filter(|&lane| rest >> lane & 1 == 1 && place(lane) == pc);
+            let mask = same.fold(0, |mask, lane| mask | 1 << lane);
+            rest &= !mask;
+            self.place_group(Group { pc, mask, ..group });
+        }
+    }
+
+    /// Lanes wait where they are until the members came.
+    fn wait_for(&mut self, around: &mut Surroundings<'_>, group: Group, meeting: Meeting) {
+        let waiting = Wait::Meeting(meeting);
+        let same = |other: &Group| {
+            (other.frame, other.pc, other.wait) == (group.frame, group.pc, waiting)
+        };
+        match self.groups.iter_mut().find(|other| same(other)) {
+            Some(other) => other.mask |= group.mask,
+            None => self.groups.push(Group { wait: waiting, ..group }),
+        }
+        self.recheck_meetings(around);
+    }
+
+    /// Lets those go on whose members have come or exited.
+    fn recheck_meetings(&mut self, around: &mut Surroundings<'_>) {
+        for at in 0..self.groups.len() {
+            let group = self.groups[at];
+            let Wait::Meeting(meeting) = group.wait else { continue };
+            let together = self
+                .groups
+                .iter()
+                .filter(|other| other.wait == group.wait)
+                .filter(|other| {
+                    meeting.anywhere || (other.frame, other.pc) == (group.frame, group.pc)
+                })
+                .fold(0, |mask, other| mask | other.mask);
+            if meeting.members & self.live & !together != 0 {
+                continue;
+            }
+            for other in self.groups.iter_mut().filter(|other| other.wait == group.wait) {
+                if meeting.anywhere {
+                    (other.wait, other.pc) = (Wait::Ready, other.pc + 1);
+                } else if (other.frame, other.pc) == (group.frame, group.pc) {
+                    other.wait = Wait::Ready;
+                }
+            }
+            if meeting.anywhere {
+                around.state.clocks.warp_sync(self.place.warp, together);
+            }
+        }
+    }
+
+    fn arrive(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        group: Group,
+        op: &Op,
+        how: BarrierUse,
+    ) -> Result<(), Fault> {
+        let whole = how.lanes == self.live;
+        let pc = group.pc + u32::from(!how.waits);
+        let wait = if how.waits { Wait::Barrier(how.id) } else { Wait::Ready };
+        self.groups.push(Group { pc, mask: how.lanes, wait, ..group });
+        debug_assert_eq!(op.result, Destination::Effect);
+        around.barriers.arrive(&mut around.state.clocks, self.place.warp, whole, &how)
+    }
+
+    /// Wakes the groups that wait at a completed barrier.
+    pub(super) fn wake(&mut self, program: &Program, barriers: &Barriers, state: &mut State, id: u32) {
+        let mut woken = false;
+        for group in self.groups.iter_mut().filter(|group| group.wait == Wait::Barrier(id)) {
+            let ((truths, falsehoods), fence) = barriers.outcome(id);
+            let frame = &mut self.frames[group.frame as usize];
+            let function: &Function = &program.functions[frame.function as usize];
+            let op = &function.ops[group.pc as usize];
+            super::ops_barrier::deliver(&mut frame.registers, op, group.mask, truths, falsehoods);
+            if !woken {
+                state.clocks.barrier_leave(self.place.warp, fence);
+            }
+            woken = true;
+            (group.wait, group.pc) = (Wait::Ready, group.pc + 1);
+        }
+    }
+}
+
+/// Executes instructions in sequence. Returns where it stopped, and whether for an action; the
+/// group may also have come to `limit`, or to the end of its budget.
+fn execute(
+    context: &mut Context<'_>,
+    function: &Function,
+    mut pc: u32,
+    limit: u32,
+    budget: &mut u32,
+) -> (u32, bool) {
+    let mut issued = 0;
+    let mut stopped = false;
+    loop {
+        let op = &function.ops[pc as usize];
+        let guard = context.registers.predicate(op.guard);
+        let mask = context.active & (guard.value ^ op.flip);
+        issued += u64::from(op.counts);
+        *budget -= 1;
+        let mut flow = Flow::Next;
+        let undefined = context.active & !guard.valid;
+        if mask != 0 {
+            // SAFETY: `handler` chose the function for this processor.
+            flow = unsafe { (op.run)(context, op, mask) };
+        }
+        if undefined != 0 {
+            undefined_guard(context, op, undefined);
+        }
+        match flow {
+            Flow::Next => pc += 1,
+            Flow::Jump => pc = context.target,
+            Flow::Stop => {
+                stopped = true;
+                break;
+            }
+        }
+        if *budget == 0 || pc == limit {
+            break;
+        }
+    }
+    context.state.counters.warp_instructions += issued;
+    (pc, stopped)
+}
+
+#[cold]
+fn undefined_guard(context: &mut Context<'_>, op: &Op, lanes: u32) {
+    match op.result {
+        Destination::Effect => context.note_undefined(op, lanes, "the predicate"),
+        Destination::Register => context.registers.set_valid(op.d, lanes, 0),
+        Destination::Predicate => {
+            for at in [op.d, op.extra as u32] {
+                if at != 0 {
+                    context.registers.predicates[at as usize].valid &= !lanes;
+                }
+            }
+        }
+    }
+}
+
+impl Warp {
+    /// Reports what the warp waits for, for a block in which nothing can go on.
+    pub(super) fn describe(&self, program: &Program, barriers: &Barriers) -> Vec<String> {
+        let describe = |group: &Group| {
+            let function = &program.functions[self.frames[group.frame as usize].function as usize];
+            let source = function.ops[group.pc as usize].source;
+            let at = &function.places[source as usize];
+            let why = match group.wait {
+                Wait::Ready => String::from("nothing"),
+                Wait::Barrier(id) => barriers.describe(id),
+                Wait::Meeting(meeting) => {
+                    let missing = meeting.members & self.live & !group.mask;
+                    format!("lanes {missing:#010x}")
+                }
+            };
+            let (index, mask) = (self.place.index, group.mask);
+            format!("warp {index} lanes {mask:#010x} at `{}` wait for {why}", at.text)
+        };
+        self.groups.iter().map(describe).collect()
+    }
+
+    /// The kind of fault if this warp's waiting is why nothing goes on.
+    pub(super) fn blame(&self) -> Kind {
+        let aligned = self.groups.iter().any(|group| match group.wait {
+            Wait::Meeting(meeting) => meeting.aligned,
+            _ => false,
+        });
+        if aligned { Kind::Divergence } else { Kind::Deadlock }
+    }
+}
