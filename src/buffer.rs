@@ -25,9 +25,9 @@ impl Buffer {
     ///
     /// `Value` if the size passes 2^64 bytes, `Driver` if the device has no room.
     pub fn new(device: &Device, dtype: Dtype, elements: u64) -> Result<Buffer> {
-        let bytes = elements.checked_mul(dtype.bytes()).ok_or_else(|| {
-            Error::value("buffer", "elements", elements, "less than 2^64 bytes")
-        })?;
+        let bytes = elements
+            .checked_mul(dtype.bytes())
+            .ok_or_else(|| Error::value("buffer", "elements", elements, "less than 2^64 bytes"))?;
         // Drivers refuse a size of 0.
         let address = device.driver().allocate(bytes.max(1))?;
         Ok(Buffer { device: device.clone(), address, dtype, elements })

@@ -3,9 +3,7 @@
 use crate::driver::{DeviceInfo, Geometry};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::kernels::{
-    NORM_ELEMENTS_PER_THREAD, NORM_MAX_HIDDEN, NORM_MAX_THREADS, NormParams,
-};
+use crate::kernels::{NORM_ELEMENTS_PER_THREAD, NORM_MAX_HIDDEN, NORM_MAX_THREADS, NormParams};
 use crate::stream::Stream;
 use crate::tensor::{Layout, Tensor, TensorMut};
 
@@ -90,9 +88,7 @@ fn prepare(
     let weight = &arguments.weight.layout;
     let identity = (device.platform, device.ordinal);
     x.check_device(operator, "x", identity)?;
-    for (argument, layout) in
-        [("residual", residual), ("sum", sum), ("out", Some(out))]
-    {
+    for (argument, layout) in [("residual", residual), ("sum", sum), ("out", Some(out))] {
         let Some(layout) = layout else { continue };
         layout.check_device(operator, argument, identity)?;
         layout.check_shape(operator, argument, &[tokens, hidden])?;

@@ -53,17 +53,19 @@ pub struct Rope<'a> {
 /// With few tokens the heads are spread over more blocks, so that every multiprocessor has one; no
 /// result depends on it.
 pub(crate) fn plan(
+    dtype: Dtype,
     tokens: u32,
     heads: u32,
     head_dim: u32,
     multiprocessors: u32,
 ) -> (Geometry, u32) {
-    // A thread takes 8 elements of a head at a time.
-    let at_once = (ROPE_THREADS / (head_dim / 8)).max(1);
-    let passes = match u64::from(tokens) * u64::from(heads.div_ceil(at_once)) {
-        blocks if blocks < 2 * u64::from(multiprocessors) => 1,
-        _ => heads.div_ceil(at_once),
-    };
+    let half = head_dim / 2;
+    // The elements of each half that a thread takes at a time, as the kernel chooses them.
+    let width = if dtype.bytes() == 2 && half.is_multiple_of(8) { 8 } else { 4 };
+    let at_once = (ROPE_THREADS / (half / width)).max(1);
+    let few =
+        u64::from(tokens) * u64::from(heads.div_ceil(at_once)) < 2 * u64::from(multiprocessors);
+    let passes = if few { 1 } else { heads.div_ceil(at_once) };
     let heads_per_block = (at_once * passes).max(heads.div_ceil(u32::from(u16::MAX)));
     let grid = [tokens, heads.div_ceil(heads_per_block), 1];
     (Geometry { grid, threads: ROPE_THREADS, shared_bytes: 0 }, heads_per_block)
@@ -147,7 +149,7 @@ fn prepare(arguments: &Rope<'_>, device: &DeviceInfo) -> Result<Option<(RopePara
     inv_freq.check_vectors("rope", "inv_freq")?;
 
     let (geometry, heads_per_block) =
-        plan(tokens, heads, head_dim as u32, device.multiprocessors);
+        plan(qkv.dtype, tokens, heads, head_dim as u32, device.multiprocessors);
     let params = RopeParams {
         qkv: qkv.address as usize as *mut _,
         k_cache: k_cache.address as usize as *mut _,

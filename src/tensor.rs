@@ -95,10 +95,12 @@ impl Layout {
         let last = self.shape.iter().zip(&*self.strides).try_fold(0u64, |sum, (extent, stride)| {
             sum.checked_add((extent - 1).checked_mul(*stride)?)
         });
-        last.and_then(|last| last.checked_add(1)?.checked_mul(self.dtype.bytes())).ok_or_else(|| {
-            let found = format!("{:?} with strides {:?}", &*self.shape, &*self.strides);
-            Error::value("tensor", "shape", found, "less than 2^64 bytes")
-        })
+        last.and_then(|last| last.checked_add(1)?.checked_mul(self.dtype.bytes())).ok_or_else(
+            || {
+                let found = format!("{:?} with strides {:?}", &*self.shape, &*self.strides);
+                Error::value("tensor", "shape", found, "less than 2^64 bytes")
+            },
+        )
     }
 
     /// Whether two different indices may name one element. Strides that nest (each at least as long
@@ -187,11 +189,7 @@ impl Layout {
     }
 
     /// Checks that the one dimension is dense.
-    pub(crate) fn check_dense(
-        &self,
-        operator: &'static str,
-        argument: &'static str,
-    ) -> Result<()> {
+    pub(crate) fn check_dense(&self, operator: &'static str, argument: &'static str) -> Result<()> {
         let bytes = self.dtype.bytes();
         if !self.address.is_multiple_of(bytes) {
             let found = format!("at address {:#x}", self.address);

@@ -26,7 +26,7 @@ pub(super) fn decompress(stem: &str, architecture: &str) -> Result<Vec<u8>> {
     let image = image.ok_or_else(|| {
         unavailable(format!("no image of {stem} for {architecture}: built without kernels"))
     })?;
-    image.decompress().map_err(|error| unavailable(format!("{stem} for {architecture}: {error}")))
+    Ok(image.decompress())
 }
 
 #[cfg(test)]

@@ -126,8 +126,7 @@ impl Cuda {
     fn describe(device: sys::CUdevice, ordinal: u32) -> Result<DeviceInfo> {
         let mut name = [0; 256];
         // SAFETY: `name` has room for as many bytes as are stated.
-        let code =
-            unsafe { sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as c_int, device) };
+        let code = unsafe { sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as c_int, device) };
         check(code, || format!("cuDeviceGetName({ordinal})"))?;
         let mut memory_bytes = 0usize;
         // SAFETY: `memory_bytes` is a place for a size.
@@ -376,9 +375,10 @@ impl Driver for Cuda {
     }
 
     fn kernel(&self, entry: &'static str) -> Result<RawKernel> {
-        self.kernels.get(entry).copied().ok_or_else(|| {
-            Error::unsupported("cuda", entry, "the entries of the embedded images")
-        })
+        self.kernels
+            .get(entry)
+            .copied()
+            .ok_or_else(|| Error::unsupported("cuda", entry, "the entries of the embedded images"))
     }
 
     unsafe fn launch(

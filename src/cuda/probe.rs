@@ -50,10 +50,10 @@ const SYMBOLS: [&str; 34] = [
 /// The driver library, once it was found whole.
 pub(super) fn library() -> Result<&'static Library> {
     static LIBRARY: OnceLock<Result<Library, String>> = OnceLock::new();
-    LIBRARY.get_or_init(open).as_ref().map_err(|reason| Error::Unavailable {
-        platform: Platform::Cuda,
-        reason: reason.clone(),
-    })
+    LIBRARY
+        .get_or_init(open)
+        .as_ref()
+        .map_err(|reason| Error::Unavailable { platform: Platform::Cuda, reason: reason.clone() })
 }
 
 fn open() -> Result<Library, String> {
