@@ -57,7 +57,7 @@ pub enum Space {
 /// A variable of the module or of a function.
 #[derive(Clone, Debug)]
 pub struct Variable {
-    /// Unique in the module: variables of a function's inner scopes are renamed apart.
+    /// Unique in the module: variables of functions whose name is taken get a suffix like `#2`.
     pub name: String,
     /// Its state space.
     pub space: Space,
@@ -94,7 +94,11 @@ pub struct Register {
 }
 
 /// A kernel (`.entry`) or function (`.func`).
-#[derive(Clone, Debug)]
+///
+/// A [`Operand::Symbol`] or [`Base::Symbol`] in its code names, in this order: a parameter or result
+/// of the function, one of its variables or branch tables, a variable of the module, a function.
+/// Functions that are declared without a body (`vprintf`, `__assertfail`, `malloc`) are in no list.
+#[derive(Clone, Debug, Default)]
 pub struct Function {
     /// Its name.
     pub name: String,
@@ -114,6 +118,8 @@ pub struct Function {
     pub max_threads: Option<[u32; 3]>,
     /// Whether `max_threads` is exactly required.
     pub required_threads: bool,
+    /// `.reqnctapercluster`, where given.
+    pub required_cluster: Option<[u32; 3]>,
     /// `.branchtargets` tables: label of the table to instruction indices.
     pub branch_tables: BTreeMap<String, Vec<usize>>,
 }
@@ -135,13 +141,16 @@ pub struct Instruction {
     /// The dotted parts: `ld.global.v4.u32` is `["ld", "global", "v4", "u32"]`; `shared::cta` stays
     /// one part.
     pub opcode: Vec<String>,
-    /// Operands in the order written.
+    /// Operands in the order written. Those of `call` are always the list of results, the function
+    /// (or the register with its address), the list of arguments and, where written, the prototype
+    /// or table of an indirect call.
     pub operands: Vec<Operand>,
     /// The statement as written, for messages.
     pub text: String,
     /// Its line in the PTX.
     pub line: u32,
     /// `.loc`: file (key of [`Module::files`]) and line of the source; the innermost inlined place.
+    /// None where the compiler gives line 0.
     pub source: Option<(u32, u32)>,
 }
 
@@ -168,7 +177,8 @@ pub enum Operand {
     Vector(Vec<Operand>),
     /// `d|p`.
     Pair(Box<Operand>, Box<Operand>),
-    /// `(a, b)`: the parameter lists of `call`.
+    /// `(a, b)`: the parameter lists of `call`. Also an address with coordinates, as tensor copies
+    /// have them: `[a, {x, y}]` is the address and then the vector.
     List(Vec<Operand>),
     /// `%tid.x` and the like, with the dot, without the percent sign: `tid.x`.
     Special(String),

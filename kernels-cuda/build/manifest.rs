@@ -1,0 +1,85 @@
+//! Hashes of the sources and images, and the images that a published package carries.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::compile::Built;
+
+/// A kernel source or header of this package.
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) sha256: String,
+}
+
+/// In hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Every `.cu`, `.cuh` and `.h` of the package, sorted by name.
+pub(crate) fn sources(package: &Path) -> Result<Vec<Source>, String> {
+    let mut sources = BTreeMap::new();
+    for entry in fs::read_dir(package).map_err(|e| e.to_string())? {
+        let path = entry.map_err(|e| e.to_string())?.path();
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        if ["cu", "cuh", "h"].contains(&extension) {
+            let contents = fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            sources.insert(name, sha256(&contents));
+        }
+    }
+    Ok(sources.into_iter().map(|(name, sha256)| Source { name, sha256 }).collect())
+}
+
+/// The manifest's text: a line for each source and each image.
+pub(crate) fn write(sources: &[Source], built: &[Built]) -> String {
+    let mut text = String::new();
+    for source in sources {
+        text += &format!("source {} {}\n", source.sha256, source.name);
+    }
+    for image in built {
+        let Built { stem, architecture, bytes_len, sha256, .. } = image;
+        text += &format!("image {sha256} {bytes_len} {stem} {architecture}\n");
+    }
+    text
+}
+
+/// The images of `folder`, if they were made from these sources.
+pub(crate) fn prebuilt(folder: &Path, sources: &[Source]) -> Result<Vec<Built>, String> {
+    let Ok(manifest) = fs::read_to_string(folder.join("manifest")) else {
+        return Err("no CUDA compiler and no prebuilt kernels: run `make toolchain` in the \
+                    repository, or install nvcc 13 and set NVCC to its path"
+            .to_owned());
+    };
+    let (source_lines, image_lines): (Vec<&str>, Vec<&str>) =
+        manifest.lines().partition(|line| line.starts_with("source "));
+    let expected = write(sources, &[]);
+    if let Some(line) = expected.lines().find(|line| !source_lines.contains(line)) {
+        let name = line.rsplit(' ').next().unwrap_or_default();
+        return Err(format!(
+            "no CUDA compiler, and the prebuilt kernels were made from another {name}: run \
+             `make toolchain` in the repository, or install nvcc 13 and set NVCC to its path"
+        ));
+    }
+    image_lines.into_iter().map(|line| read_image(folder, line)).collect()
+}
+
+fn read_image(folder: &Path, line: &str) -> Result<Built, String> {
+    let fields: Vec<&str> = line.split(' ').collect();
+    let ["image", sha256, bytes_len, stem, architecture] = fields[..] else {
+        return Err(format!("prebuilt/manifest: not understood: {line}"));
+    };
+    let mut image = Built {
+        stem: stem.to_owned(),
+        architecture: architecture.to_owned(),
+        bytes_len: bytes_len.parse().map_err(|_| format!("prebuilt/manifest: {bytes_len}"))?,
+        sha256: sha256.to_owned(),
+        compressed: Vec::new(),
+    };
+    let path = folder.join(image.file_name());
+    image.compressed = fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(image)
+}

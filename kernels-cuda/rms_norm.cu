@@ -1,0 +1,31 @@
+// Budget: 1024 threads; 256 B shared; 0 B spilled; registers: 64 sm_80, 64 sm_89, 64 sm_90a.
+// Keeps: LDG.E.128, STG.E.128; in PTX: ld.global.v4, st.global.v4.
+
+#include "norm_row.cuh"
+
+template <typename T>
+__device__ inline void rms_norm(const NormParams &p) {
+    __shared__ float squares[2][WARP_THREADS];
+    uint32_t turn = 0;
+    normalize_rows<T>(p, [&](const RowPart<T> &part) {
+        float hidden = static_cast<float>(p.hidden);
+        float mean_square = sum_of_squares(part, 0.0f, p.hidden, squares[turn]) / hidden;
+        turn ^= 1;
+        return CenterAndScale{0.0f, 1.0f / sqrtf(mean_square + p.epsilon)};
+    });
+}
+
+extern "C" __global__ void __launch_bounds__(NORM_MAX_THREADS)
+    rms_norm_bf16(const __grid_constant__ NormParams p) {
+    rms_norm<bf16>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(NORM_MAX_THREADS)
+    rms_norm_f16(const __grid_constant__ NormParams p) {
+    rms_norm<f16>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(NORM_MAX_THREADS)
+    rms_norm_f32(const __grid_constant__ NormParams p) {
+    rms_norm<float>(p);
+}
