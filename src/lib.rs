@@ -1,9 +1,61 @@
 //! Fused mixture-of-experts, attention and RoPE kernels for CUDA and ROCm.
 //!
-//! This version holds what the kernels are judged against: the crate `expertile-reference`, a plain
-//! CPU model of DBRX and of each operator it is made of. The device operators of this crate will
-//! carry the same names; none is here yet. The examples `generate`, `logits` and `perplexity` run
-//! the reference.
+//! | operator | function |
+//! |---|---|
+//! | residual addition and layer norm | [`layer_norm()`] |
+//! | residual addition and RMS norm | [`rms_norm()`] |
+//! | clip, rotate, append to the KV cache | [`rope()`] |
+//!
+//! Operators take a [`Stream`] and borrowed [`Tensor`]s, submit one kernel and return at once: they
+//! neither allocate nor wait. Memory and streams may be an engine's own ([`Tensor::from_raw`],
+//! [`Stream::borrow`]) or this crate's ([`Buffer`], [`Device::stream`]).
+//!
+//! Feature `cuda` finds NVIDIA devices. Nothing is linked: a binary starts without a driver, and
+//! [`Device::cuda`] then says what is missing.
+//!
+//! What the kernels are judged against is the crate `expertile-reference`, a plain CPU model of DBRX
+//! and of each operator it is made of.
+
+// Without a platform nothing makes a device, and what only devices need is unused.
+#![cfg_attr(not(feature = "cuda"), allow(dead_code))]
+
+extern crate self as expertile;
+
+mod buffer;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod device;
+mod driver;
+mod dtype;
+mod error;
+mod kernels;
+mod layer_norm;
+mod norm;
+mod rms_norm;
+mod rope;
+mod stream;
+mod tensor;
+#[cfg(test)]
+mod tests;
+
+pub use buffer::Buffer;
+pub use device::Device;
+pub use driver::{DeviceInfo, Geometry, Platform};
+pub use dtype::{Dtype, Element};
+pub use error::{Error, Result};
+pub use layer_norm::layer_norm;
+pub use norm::{Norm, Residual};
+pub use rms_norm::rms_norm;
+pub use rope::{Pairing, Rope, rope};
+pub use stream::{Event, Stream};
+pub use tensor::{MAX_RANK, Tensor, TensorMut};
+
+/// The kernels: each source file's stem with its entries.
+pub(crate) const KERNELS: &[(&str, &[&str])] = &[
+    ("layer_norm", &layer_norm::ENTRIES),
+    ("rms_norm", &rms_norm::ENTRIES),
+    ("rope", &rope::ENTRIES),
+];
 
 /// The README's library example, as a test.
 #[cfg(doctest)]

@@ -99,7 +99,9 @@ impl Barriers {
         }
         if barrier.arrived > count {
             let arrived = barrier.arrived;
-            return fault(format!("barrier {id}: {arrived} threads arrive where {count} are expected"));
+            return fault(format!(
+                "barrier {id}: {arrived} threads arrive where {count} are expected"
+            ));
         }
         clocks.barrier_arrive(warp, &mut barrier.fence);
         self.complete(id);

@@ -67,7 +67,8 @@ impl Block {
         for (at, warp) in self.warps.iter_mut().enumerate() {
             let threads = (common.threads - at as u32 * 32).min(32);
             warp.live = u32::MAX >> (32 - threads);
-            warp.place = Place { block: index, warp: number * per_block + at as u64, index: at as u32 };
+            warp.place =
+                Place { block: index, warp: number * per_block + at as u64, index: at as u32 };
             warp.identity.block = index;
             let multiprocessors = u64::from(common.launch.device.multiprocessors.max(1));
             warp.identity.multiprocessor = (number % multiprocessors) as u32;
@@ -119,12 +120,10 @@ impl Block {
 
     /// The report for a block in which nothing can go on.
     pub(super) fn stuck(&self, program: &Program) -> (Fault, Place, Option<(u32, u32)>) {
-        let waits: Vec<String> = self
-            .warps
-            .iter()
-            .flat_map(|warp| warp.describe(program, &self.barriers))
-            .collect();
-        let blamed = self.warps.iter().find(|warp| warp.blame().is_fatal() && !warp.groups.is_empty());
+        let waits: Vec<String> =
+            self.warps.iter().flat_map(|warp| warp.describe(program, &self.barriers)).collect();
+        let blamed =
+            self.warps.iter().find(|warp| warp.blame().is_fatal() && !warp.groups.is_empty());
         let kinds = self.warps.iter().map(Warp::blame);
         let kind = kinds
             .into_iter()

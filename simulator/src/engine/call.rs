@@ -28,13 +28,13 @@ impl Warp {
                 self.frames[frame].lanes |= lanes;
                 frame as u32
             }
-            None => self
-                .new_frame(program, function, group.frame, callee_base, lanes)
-                .ok_or_else(|| Fault {
+            None => self.new_frame(program, function, group.frame, callee_base, lanes).ok_or_else(
+                || Fault {
                     kind: Kind::Launch,
                     lane: Some(lanes.trailing_zeros()),
                     message: format!("{}: the stack is full at {callee_base} bytes", callee.name),
-                })?,
+                },
+            )?,
         };
         let end = callee_base + callee.local_bytes;
         self.local.clear(lanes, callee_base as usize, end as usize);
@@ -67,8 +67,7 @@ impl Warp {
         let (returns, parent, base) = (frame.returns, frame.parent, frame.local_base);
         let callee = &program.functions[frame.function as usize];
         let caller = &self.frames[parent as usize];
-        let (code, caller_base) =
-            (&program.functions[caller.function as usize], caller.local_base);
+        let (code, caller_base) = (&program.functions[caller.function as usize], caller.local_base);
         for lane in (0..32u32).filter(|lane| lanes >> lane & 1 == 1) {
             let call = &code.calls[returns[lane as usize].1 as usize];
             for (&(from, size), &(to, bytes)) in callee.results.iter().zip(&call.results) {

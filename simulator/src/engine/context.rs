@@ -47,17 +47,36 @@ pub(super) struct BarrierUse {
 #[derive(Clone, Debug)]
 pub(super) enum Action {
     /// The lanes go to the target, the group's others on.
-    Branch { lanes: u32, target: u32 },
+    Branch {
+        lanes: u32,
+        target: u32,
+    },
     /// Each lane to its own target.
-    Scatter { lanes: u32, targets: Box<[u32; 32]> },
+    Scatter {
+        lanes: u32,
+        targets: Box<[u32; 32]>,
+    },
     /// The lanes are done.
-    Exit { lanes: u32 },
+    Exit {
+        lanes: u32,
+    },
     /// The lanes call a function; those outside go on.
-    Call { lanes: u32, function: u32, site: u32 },
+    Call {
+        lanes: u32,
+        function: u32,
+        site: u32,
+    },
     /// As `Call`; the rest call another function, and stay here until then.
-    CallSome { lanes: u32, rest: u32, function: u32, site: u32 },
+    CallSome {
+        lanes: u32,
+        rest: u32,
+        function: u32,
+        site: u32,
+    },
     /// The lanes return to their callers.
-    Return { lanes: u32 },
+    Return {
+        lanes: u32,
+    },
     /// Some lanes wait here until others come: `Context::waits`.
     Converge,
     Barrier(BarrierUse),
@@ -156,9 +175,7 @@ impl State {
         fault: Fault,
     ) {
         let room = if fault.kind.is_fatal() { MOST_REPORTS } else { MOST_REPORTS - 1 };
-        if self.reports.len() >= room
-            || !self.seen.insert((fault.kind, function.index, source))
-        {
+        if self.reports.len() >= room || !self.seen.insert((fault.kind, function.index, source)) {
             return;
         }
         let at = function.places.get(source as usize);

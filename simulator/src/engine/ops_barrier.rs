@@ -56,13 +56,7 @@ impl Execute for Barrier {
 }
 
 /// Gives lanes that waited the result of `bar.red`.
-pub(super) fn deliver(
-    registers: &mut Registers,
-    op: &Op,
-    mask: u32,
-    truths: u32,
-    falsehoods: u32,
-) {
+pub(super) fn deliver(registers: &mut Registers, op: &Op, mask: u32, truths: u32, falsehoods: u32) {
     match op.extra >> REDUCES_SHIFT & 3 {
         1 => registers.write(op.d, mask, &[truths; 32], u32::MAX),
         2 => {

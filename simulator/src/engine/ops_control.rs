@@ -73,7 +73,9 @@ impl Execute for Call {
         let site = op.extra as u32;
         let call = &function.calls[site as usize];
         match call.callee {
-            Callee::Function(function) => context.stop(Action::Call { lanes: mask, function, site }),
+            Callee::Function(function) => {
+                context.stop(Action::Call { lanes: mask, function, site })
+            }
             Callee::Pointer(slot) => {
                 let undefined = mask & !context.registers.valid(slot);
                 if undefined != 0 {

@@ -55,25 +55,73 @@ operations! {
 #[inline(always)]
 fn minimum(a: f32, b: f32) -> f32 {
     let tie = f32::from_bits(a.to_bits() | b.to_bits());
-    let least = if a < b { a } else if b < a { b } else { tie };
-    if a.is_nan() { canonical(b) } else if b.is_nan() { a } else { least }
+    let least = if a < b {
+        a
+    } else if b < a {
+        b
+    } else {
+        tie
+    };
+    if a.is_nan() {
+        canonical(b)
+    } else if b.is_nan() {
+        a
+    } else {
+        least
+    }
 }
 
 #[inline(always)]
 fn maximum(a: f32, b: f32) -> f32 {
     let tie = f32::from_bits(a.to_bits() & b.to_bits());
-    let most = if a > b { a } else if b > a { b } else { tie };
-    if a.is_nan() { canonical(b) } else if b.is_nan() { a } else { most }
+    let most = if a > b {
+        a
+    } else if b > a {
+        b
+    } else {
+        tie
+    };
+    if a.is_nan() {
+        canonical(b)
+    } else if b.is_nan() {
+        a
+    } else {
+        most
+    }
 }
 
 fn minimum64(a: f64, b: f64) -> f64 {
     let tie = f64::from_bits(a.to_bits() | b.to_bits());
-    let least = if a < b { a } else if b < a { b } else { tie };
-    if a.is_nan() { canonical64(b) } else if b.is_nan() { a } else { least }
+    let least = if a < b {
+        a
+    } else if b < a {
+        b
+    } else {
+        tie
+    };
+    if a.is_nan() {
+        canonical64(b)
+    } else if b.is_nan() {
+        a
+    } else {
+        least
+    }
 }
 
 fn maximum64(a: f64, b: f64) -> f64 {
     let tie = f64::from_bits(a.to_bits() & b.to_bits());
-    let most = if a > b { a } else if b > a { b } else { tie };
-    if a.is_nan() { canonical64(b) } else if b.is_nan() { a } else { most }
+    let most = if a > b {
+        a
+    } else if b > a {
+        b
+    } else {
+        tie
+    };
+    if a.is_nan() {
+        canonical64(b)
+    } else if b.is_nan() {
+        a
+    } else {
+        most
+    }
 }

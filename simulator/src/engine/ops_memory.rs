@@ -13,7 +13,12 @@ pub(super) struct Store;
 
 /// The lanes' addresses; those of lanes outside the mask mean nothing.
 #[inline(always)]
-pub(super) fn addresses(context: &mut Context<'_>, op: &Op, access: &Access, mask: u32) -> [u64; 32] {
+pub(super) fn addresses(
+    context: &mut Context<'_>,
+    op: &Op,
+    access: &Access,
+    mask: u32,
+) -> [u64; 32] {
     let Some(base) = access.base else { return [access.offset; 32] };
     let undefined = mask & !context.registers.valid(base);
     if undefined != 0 {
@@ -167,7 +172,12 @@ fn write(
         }
         Window::Parameter => {
             let lane = mask.trailing_zeros();
-            Err(outside(lane, addresses[lane as usize], "kernel's parameter space is constant and", 0))
+            Err(outside(
+                lane,
+                addresses[lane as usize],
+                "kernel's parameter space is constant and",
+                0,
+            ))
         }
     }
 }

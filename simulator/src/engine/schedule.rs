@@ -36,9 +36,13 @@ pub(super) struct Schedule {
     /// One turn in this many lets another group of lanes than the lowest go first.
     stray: u32,
     last: u32,
+    /// Turns one after another that nothing but their length ended: perhaps lanes, warps or blocks
+    /// wait in loops for others. Then turns get short and fair.
+    endless: u32,
 }
 
 const LONG_TURN: u32 = 1 << 14;
+const PATIENCE: u32 = 64;
 
 impl Schedule {
     pub(super) fn new(random: &mut Random) -> Schedule {
@@ -50,11 +54,26 @@ impl Schedule {
             residents: [1, 1, 2, 3, 5][random.below(5) as usize],
             stray: [8, 32][random.below(2) as usize],
             last: 0,
+            endless: 0,
         }
+    }
+
+    /// A turn has ended.
+    fn note(&mut self, pause: Pause) {
+        self.endless = if pause == Pause::Turn { self.endless.saturating_add(1) } else { 0 };
+    }
+
+    fn is_endless(&self) -> bool {
+        self.endless > PATIENCE
+    }
+
+    fn is_stray(&self, random: &mut Random) -> bool {
+        random.below(if self.is_endless() { 2 } else { self.stray }) == 0
     }
 
     fn quantum(&self, random: &mut Random) -> u32 {
         match self.turns {
+            _ if self.is_endless() => 32 + random.below(512),
             Turns::Long => LONG_TURN,
             Turns::Medium => 64 + random.below(2048),
             Turns::Mixed => match random.below(4) {
@@ -68,19 +87,9 @@ impl Schedule {
     /// One of the bits, of which there are some.
     fn pick(&mut self, ready: u32, random: &mut Random) -> u32 {
         let picked = match self.order {
-            Order::Random => {
-                let mut rest = ready;
-                for _ in 0..random.below(ready.count_ones()) {
-                    rest &= rest - 1;
-                }
-                rest.trailing_zeros()
-            }
+            _ if self.is_endless() => random_bit(ready, random),
+            Order::Random => random_bit(ready, random),
             Order::RoundRobin => {
-                let above = ready & u32::MAX.checked_shl(self.last + 1).unwrap_or(0);
-                if above != 0 { above.trailing_zeros() } else { ready.trailing_zeros() }
-            }
-            // Now and then another, lest a warp that waits for it in a loop waits forever.
-            Order::First | Order::Last if random.below(16) == 0 => {
                 let above = ready & u32::MAX.checked_shl(self.last + 1).unwrap_or(0);
                 if above != 0 { above.trailing_zeros() } else { ready.trailing_zeros() }
             }
@@ -90,6 +99,13 @@ impl Schedule {
         self.last = picked;
         picked
     }
+}
+
+fn random_bit(mut bits: u32, random: &mut Random) -> u32 {
+    for _ in 0..random.below(bits.count_ones()) {
+        bits &= bits - 1;
+    }
+    bits.trailing_zeros()
 }
 
 /// The numbers of the blocks in the order they start: upwards, downwards, or from anywhere in steps.
@@ -104,7 +120,8 @@ fn starting_order(blocks: u64, random: &mut Random) -> impl Iterator<Item = u64>
     };
     let step = if step == 0 { 1 } else { step };
     let first = if step == 1 { 0 } else { random.next() % blocks };
-    let place = move |at: u64| (u128::from(at) * u128::from(step) + u128::from(first)) % u128::from(blocks);
+    let place =
+        move |at: u64| (u128::from(at) * u128::from(step) + u128::from(first)) % u128::from(blocks);
     (0..blocks).map(move |at| place(at) as u64)
 }
 
@@ -132,7 +149,12 @@ pub(super) fn run(common: &Common<'_>, memory: &mut Memory, state: &mut State) {
             let mut block = spare.pop().unwrap_or_else(|| Block::new(common));
             if !block.start(common, state, number) {
                 let message = String::from("local memory is larger than a thread may have");
-                return end(common, state, &block, Fault { kind: Kind::Launch, lane: None, message });
+                return end(
+                    common,
+                    state,
+                    &block,
+                    Fault { kind: Kind::Launch, lane: None, message },
+                );
             }
             resident.push(block);
         }
@@ -142,12 +164,14 @@ pub(super) fn run(common: &Common<'_>, memory: &mut Memory, state: &mut State) {
         let at = random.below(resident.len() as u32) as usize;
         let block = &mut resident[at];
         let warp = schedule.pick(block.ready, &mut random);
-        let stray = random.below(schedule.stray) == 0;
+        let stray = schedule.is_stray(&mut random);
         let quantum = schedule.quantum(&mut random);
         let before = state.counters.warp_instructions;
-        if block.run(common.program, memory, state, warp, quantum, stray) == Pause::Fault {
+        let pause = block.run(common.program, memory, state, warp, quantum, stray);
+        if pause == Pause::Fault {
             break;
         }
+        schedule.note(pause);
         since_progress += state.counters.warp_instructions - before;
         if block.is_done() {
             let mut block = resident.swap_remove(at);
@@ -196,6 +220,7 @@ fn most_resident(common: &Common<'_>) -> u64 {
     let device = common.launch.device;
     let shared = common.static_shared + common.launch.dynamic_shared_bytes;
     let by_threads = (2048 / common.threads.next_multiple_of(32)).max(1);
-    let by_shared = device.max_shared_bytes.checked_div(shared.next_multiple_of(1024)).unwrap_or(32);
+    let by_shared =
+        device.max_shared_bytes.checked_div(shared.next_multiple_of(1024)).unwrap_or(32);
     u64::from(by_threads.min(by_shared.max(1)).min(32)) * u64::from(device.multiprocessors.max(1))
 }

@@ -331,9 +331,8 @@ impl Warp {
     /// Lanes wait where they are until the members came.
     fn wait_for(&mut self, around: &mut Surroundings<'_>, group: Group, meeting: Meeting) {
         let waiting = Wait::Meeting(meeting);
-        let same = |other: &Group| {
-            (other.frame, other.pc, other.wait) == (group.frame, group.pc, waiting)
-        };
+        let same =
+            |other: &Group| (other.frame, other.pc, other.wait) == (group.frame, group.pc, waiting);
         match self.groups.iter_mut().find(|other| same(other)) {
             Some(other) => other.mask |= group.mask,
             None => self.groups.push(Group { wait: waiting, ..group }),
@@ -386,7 +385,13 @@ impl Warp {
     }
 
     /// Wakes the groups that wait at a completed barrier.
-    pub(super) fn wake(&mut self, program: &Program, barriers: &Barriers, state: &mut State, id: u32) {
+    pub(super) fn wake(
+        &mut self,
+        program: &Program,
+        barriers: &Barriers,
+        state: &mut State,
+        id: u32,
+    ) {
         let mut woken = false;
         for group in self.groups.iter_mut().filter(|group| group.wait == Wait::Barrier(id)) {
             let ((truths, falsehoods), fence) = barriers.outcome(id);

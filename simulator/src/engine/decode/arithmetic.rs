@@ -62,10 +62,18 @@ impl Decoder<'_> {
             ("mul", "wide", 2, true) => self.two::<MulWideS16>(ops, wider(t), [t, t]),
             ("mul", "wide", 4, false) => self.two::<MulWideU32>(ops, wider(t), [t, t]),
             ("mul", "wide", 4, true) => self.two::<MulWideS32>(ops, wider(t), [t, t]),
-            ("mad", "wide", 2, false) => self.three::<MulAddWideU16>(ops, wider(t), [t, t, wider(t)]),
-            ("mad", "wide", 2, true) => self.three::<MulAddWideS16>(ops, wider(t), [t, t, wider(t)]),
-            ("mad", "wide", 4, false) => self.three::<MulAddWideU32>(ops, wider(t), [t, t, wider(t)]),
-            ("mad", "wide", 4, true) => self.three::<MulAddWideS32>(ops, wider(t), [t, t, wider(t)]),
+            ("mad", "wide", 2, false) => {
+                self.three::<MulAddWideU16>(ops, wider(t), [t, t, wider(t)])
+            }
+            ("mad", "wide", 2, true) => {
+                self.three::<MulAddWideS16>(ops, wider(t), [t, t, wider(t)])
+            }
+            ("mad", "wide", 4, false) => {
+                self.three::<MulAddWideU32>(ops, wider(t), [t, t, wider(t)])
+            }
+            ("mad", "wide", 4, true) => {
+                self.three::<MulAddWideS32>(ops, wider(t), [t, t, wider(t)])
+            }
             ("mul24", "lo", 4, false) => self.two::<Mul24LowU>(ops, t, [t, t]),
             ("mul24", "lo", 4, true) => self.two::<Mul24LowS>(ops, t, [t, t]),
             ("mul24", "hi", 4, false) => self.two::<Mul24HighU>(ops, t, [t, t]),
@@ -265,7 +273,9 @@ impl Decoder<'_> {
             ("rcp", &[a], true) => self.pure::<Approximation<Reciprocal>>([raw, a, a, 0], extra),
             ("sqrt", &[a], false) => self.pure::<Map1<SqrtF32>>([raw, a, 0, 0], 0),
             ("sqrt", &[a], true) => self.pure::<Approximation<SquareRoot>>([raw, a, a, 0], extra),
-            ("rsqrt", &[a], true) => self.pure::<Approximation<ReciprocalRoot>>([raw, a, a, 0], extra),
+            ("rsqrt", &[a], true) => {
+                self.pure::<Approximation<ReciprocalRoot>>([raw, a, a, 0], extra)
+            }
             ("sin", &[a], true) => self.pure::<Approximation<Sine>>([raw, a, a, 0], extra),
             ("cos", &[a], true) => self.pure::<Approximation<Cosine>>([raw, a, a, 0], extra),
             ("lg2", &[a], true) => self.pure::<Approximation<Logarithm>>([raw, a, a, 0], extra),

@@ -10,7 +10,12 @@ use super::{Decoder, bytes_of, is_signed, is_wide};
 use crate::ptx::{Operand, Type};
 
 impl Decoder<'_> {
-    pub(super) fn one<O: Unary>(&mut self, ops: &[Operand], d: Type, a: Type) -> Result<(), String> {
+    pub(super) fn one<O: Unary>(
+        &mut self,
+        ops: &[Operand],
+        d: Type,
+        a: Type,
+    ) -> Result<(), String> {
         let [to, from] = exactly(ops)?;
         let a = self.source(from, a)?;
         let d = self.destination(to, d)?;

@@ -71,7 +71,12 @@ impl Decoder<'_> {
         }
     }
 
-    fn barrier(&mut self, name: &str, m: &mut Modifiers<'_>, ops: &[Operand]) -> Result<(), String> {
+    fn barrier(
+        &mut self,
+        name: &str,
+        m: &mut Modifiers<'_>,
+        ops: &[Operand],
+    ) -> Result<(), String> {
         m.flag("cta");
         let w = Type::U32;
         if m.flag("warp") {

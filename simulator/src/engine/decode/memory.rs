@@ -11,24 +11,51 @@ use crate::memory::Order;
 use crate::ptx::{Base, Operand, Type};
 
 const SPACES: [&str; 9] = [
-    "global", "shared", "shared::cta", "local", "const", "param", "param::entry", "param::func",
+    "global",
+    "shared",
+    "shared::cta",
+    "local",
+    "const",
+    "param",
+    "param::entry",
+    "param::func",
     "shared::cluster",
 ];
 const HINTS: [&str; 22] = [
-    "ca", "cg", "cs", "lu", "cv", "wb", "wt", "nc", "L1::evict_normal", "L1::evict_unchanged",
-    "L1::evict_first", "L1::evict_last", "L1::no_allocate", "L2::64B", "L2::128B", "L2::256B",
-    "L2::evict_last", "L2::evict_normal", "L2::evict_first", "unified", "noftz", "L2::evict_unchanged",
+    "ca",
+    "cg",
+    "cs",
+    "lu",
+    "cv",
+    "wb",
+    "wt",
+    "nc",
+    "L1::evict_normal",
+    "L1::evict_unchanged",
+    "L1::evict_first",
+    "L1::evict_last",
+    "L1::no_allocate",
+    "L2::64B",
+    "L2::128B",
+    "L2::256B",
+    "L2::evict_last",
+    "L2::evict_normal",
+    "L2::evict_first",
+    "unified",
+    "noftz",
+    "L2::evict_unchanged",
 ];
 
 fn order(m: &mut Modifiers<'_>) -> Result<Order, String> {
-    let order = match m.one_of(&["weak", "volatile", "relaxed", "acquire", "release", "acq_rel", "mmio"]) {
-        None | Some("weak") => Order::Weak,
-        Some("acquire") => Order::Acquire,
-        Some("release") => Order::Release,
-        Some("acq_rel") => Order::AcquireRelease,
-        Some("mmio") => return Err(String::from(".mmio is not modelled")),
-        Some(_) => Order::Relaxed,
-    };
+    let order =
+        match m.one_of(&["weak", "volatile", "relaxed", "acquire", "release", "acq_rel", "mmio"]) {
+            None | Some("weak") => Order::Weak,
+            Some("acquire") => Order::Acquire,
+            Some("release") => Order::Release,
+            Some("acq_rel") => Order::AcquireRelease,
+            Some("mmio") => return Err(String::from(".mmio is not modelled")),
+            Some(_) => Order::Relaxed,
+        };
     m.one_of(&["cta", "cluster", "gpu", "sys"]);
     Ok(order)
 }
@@ -76,7 +103,8 @@ impl Decoder<'_> {
             }
             Base::Symbol(name) => {
                 if let Some(Home::Parameter(at)) = self.homes.get(name.as_str()) {
-                    access.offset = PARAMETER_WINDOW.wrapping_add((*at).into()).wrapping_add(offset);
+                    access.offset =
+                        PARAMETER_WINDOW.wrapping_add((*at).into()).wrapping_add(offset);
                     window = Window::Parameter;
                 } else {
                     if matches!(self.homes.get(name.as_str()), Some(Home::Local(..))) {

@@ -1,0 +1,73 @@
+//! Warp instructions per second of a kernel in a PTX file.
+//!
+//! `engine_speed FILE.ptx KERNEL BLOCKS THREADS [SEED]`: every parameter that is a pointer gets its own
+//! buffer; see the table below for the kernels known.
+
+use expertile_simulator::engine::{Device, INSTRUCTION_LIMIT, Launch, Program};
+use expertile_simulator::memory::Memory;
+use expertile_simulator::ptx::Module;
+use std::time::Instant;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let text = std::fs::read_to_string(&arguments[0]).expect("the PTX file");
+    let kernel = &arguments[1];
+    let blocks: u32 = arguments[2].parse().expect("a number of blocks");
+    let threads: u32 = arguments[3].parse().expect("a number of threads");
+    let seeds: u64 = arguments.get(4).map_or(10, |s| s.parse().expect("a number"));
+    let module = Module::parse(&text).expect("PTX");
+    let mut memory = Memory::new(1 << 32, 1 << 34);
+    let program = Program::load(module, &mut memory).expect("a program");
+    let device =
+        Device { compute_capability: 90, multiprocessors: 132, max_shared_bytes: 227 << 10 };
+    let hidden = 6144u32;
+    let mut buffer = |bytes: u64| {
+        let at = memory.allocate(bytes).expect("memory");
+        let data: Vec<u8> = (0..bytes / 2).flat_map(|i| [i as u8, 0x3F]).collect();
+        memory.write(at, &data).expect("memory");
+        at
+    };
+    let rows = u64::from(blocks * hidden * 2);
+    let mut parameters = Vec::new();
+    match kernel.as_str() {
+        "vadd" => {
+            let n = blocks * threads;
+            for _ in 0..3 {
+                parameters.extend(buffer(u64::from(n) * 4).to_le_bytes());
+            }
+            parameters.extend(n.to_le_bytes());
+        }
+        _ => {
+            for bytes in [rows, u64::from(hidden) * 2, rows] {
+                parameters.extend(buffer(bytes).to_le_bytes());
+            }
+            parameters.extend(hidden.to_le_bytes());
+            parameters.extend(1e-5f32.to_le_bytes());
+        }
+    }
+    let (mut instructions, mut seconds) = (0, 0.0);
+    for seed in 0..seeds {
+        let launch = Launch {
+            kernel,
+            grid: [blocks, 1, 1],
+            block: [threads, 1, 1],
+            dynamic_shared_bytes: 0,
+            parameters: &parameters,
+            seed,
+            approximation_seed: 1,
+            instruction_limit: INSTRUCTION_LIMIT,
+            device: &device,
+        };
+        let start = Instant::now();
+        let outcome = program.launch(&mut memory, &launch);
+        let elapsed = start.elapsed().as_secs_f64();
+        for report in &outcome.reports {
+            println!("{report}");
+        }
+        let count = outcome.counters.warp_instructions;
+        println!("seed {seed}: {count} in {elapsed:.4} s: {:.2} M/s", count as f64 / elapsed / 1e6);
+        instructions += count;
+        seconds += elapsed;
+    }
+    println!("{:.2} M warp instructions per second", instructions as f64 / seconds / 1e6);
+}

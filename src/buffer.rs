@@ -1,0 +1,196 @@
+//! Device memory that this crate allocates.
+
+use crate::device::Device;
+use crate::dtype::{Dtype, Element};
+use crate::error::{Error, Result};
+use crate::stream::Stream;
+use crate::tensor::{Layout, Tensor, TensorMut};
+
+/// Owned device memory of one element type.
+///
+/// For tests, tools and engines without an allocator of their own: operators never allocate.
+/// Dropping it waits for the device, so that no kernel is left that uses it.
+#[derive(Debug)]
+pub struct Buffer {
+    device: Device,
+    address: u64,
+    dtype: Dtype,
+    elements: u64,
+}
+
+impl Buffer {
+    /// Allocates; the contents are undefined.
+    ///
+    /// # Errors
+    ///
+    /// `Value` if the size passes 2^64 bytes, `Driver` if the device has no room.
+    pub fn new(device: &Device, dtype: Dtype, elements: u64) -> Result<Buffer> {
+        let bytes = elements
+            .checked_mul(dtype.bytes())
+            .ok_or_else(|| Error::value("buffer", "elements", elements, "less than 2^64 bytes"))?;
+        // Drivers refuse a size of 0.
+        let address = device.driver().allocate(bytes.max(1))?;
+        Ok(Buffer { device: device.clone(), address, dtype, elements })
+    }
+
+    /// Allocates and copies; returns when the copy is done.
+    ///
+    /// # Errors
+    ///
+    /// `Driver` if the device has no room.
+    pub fn from_slice<T: Element>(stream: &Stream, values: &[T]) -> Result<Buffer> {
+        let mut buffer = Buffer::new(stream.device(), T::DTYPE, values.len() as u64)?;
+        buffer.write(stream, values)?;
+        Ok(buffer)
+    }
+
+    /// Its elements.
+    pub fn elements(&self) -> u64 {
+        self.elements
+    }
+
+    /// The device address of its first element.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    fn check<T: Element>(&self, stream: &Stream, elements: usize) -> Result<()> {
+        if stream.device().identity() != self.device.identity() {
+            let (found, expected) = (stream.device().to_string(), self.device.to_string());
+            return Err(Error::value("buffer", "stream", found, expected));
+        }
+        if T::DTYPE != self.dtype {
+            return Err(Error::value("buffer", "dtype", T::DTYPE, self.dtype.name()));
+        }
+        if elements as u64 != self.elements {
+            return Err(Error::Shape {
+                operator: "buffer",
+                argument: "values",
+                found: vec![elements as u64],
+                expected: vec![self.elements],
+            });
+        }
+        Ok(())
+    }
+
+    /// Replaces the contents after what `stream` does now; returns when it is done.
+    ///
+    /// # Errors
+    ///
+    /// `Value` or `Shape` if type, length or device differ, `Driver`.
+    pub fn write<T: Element>(&mut self, stream: &Stream, values: &[T]) -> Result<()> {
+        self.check::<T>(stream, values.len())?;
+        if values.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.elements * self.dtype.bytes();
+        // SAFETY: the buffer holds `bytes` bytes, as many as `values`, both borrowed until the call
+        // returns, which is when the copy is done.
+        unsafe {
+            let from = values.as_ptr().cast();
+            self.device.driver().copy_to_device(self.address, from, bytes, stream.raw())
+        }
+    }
+
+    /// Sets each byte, in stream order.
+    ///
+    /// # Errors
+    ///
+    /// `Driver`.
+    pub fn fill_bytes(&mut self, stream: &Stream, value: u8) -> Result<()> {
+        let bytes = self.elements * self.dtype.bytes();
+        if bytes == 0 {
+            return Ok(());
+        }
+        // SAFETY: the buffer holds `bytes` bytes and is borrowed mutably; it is freed after the
+        // device is idle.
+        unsafe { self.device.driver().fill(self.address, value, bytes, stream.raw()) }
+    }
+
+    /// The contents after what `stream` does now.
+    ///
+    /// # Errors
+    ///
+    /// `Value` if the type or device differs, `Driver`, also for an earlier kernel's fault.
+    pub fn read<T: Element>(&self, stream: &Stream) -> Result<Vec<T>> {
+        self.check::<T>(stream, self.elements as usize)?;
+        let mut values = Vec::<T>::with_capacity(self.elements as usize);
+        if self.elements > 0 {
+            let bytes = self.elements * self.dtype.bytes();
+            // SAFETY: the vector has room for `bytes` bytes and the buffer holds as many; both are
+            // borrowed until the copy is done, and every bit pattern is a `T`.
+            unsafe {
+                let to = values.as_mut_ptr().cast();
+                self.device.driver().copy_from_device(to, self.address, bytes, stream.raw())?;
+                values.set_len(self.elements as usize);
+            }
+        }
+        Ok(values)
+    }
+
+    fn layout(&self, shape: &[u64], strides: Option<&[u64]>, offset: u64) -> Result<Layout> {
+        let found = || format!("{shape:?} with strides {strides:?} at offset {offset}");
+        let address = offset
+            .checked_mul(self.dtype.bytes())
+            .and_then(|offset| offset.checked_add(self.address))
+            .ok_or_else(|| Error::value("buffer", "offset", offset, "less than 2^64 bytes"))?;
+        let layout = Layout::new(&self.device, address, self.dtype, shape, strides)?;
+        let bytes = self.elements * self.dtype.bytes();
+        if address - self.address > bytes || layout.bytes()? > bytes - (address - self.address) {
+            let expected = format!("within {} elements", self.elements);
+            return Err(Error::value("buffer", "shape", found(), expected));
+        }
+        Ok(layout)
+    }
+
+    /// A dense view from the first element.
+    ///
+    /// # Errors
+    ///
+    /// `Value` if it does not fit.
+    pub fn tensor(&self, shape: &[u64]) -> Result<Tensor<'_>> {
+        Ok(Tensor::new(self.layout(shape, None, 0)?))
+    }
+
+    /// A view; strides and offset count elements.
+    ///
+    /// # Errors
+    ///
+    /// `Value` if it does not fit.
+    pub fn strided(&self, shape: &[u64], strides: &[u64], offset: u64) -> Result<Tensor<'_>> {
+        Ok(Tensor::new(self.layout(shape, Some(strides), offset)?))
+    }
+
+    /// A dense view from the first element, to be written.
+    ///
+    /// # Errors
+    ///
+    /// `Value` if it does not fit.
+    pub fn tensor_mut(&mut self, shape: &[u64]) -> Result<TensorMut<'_>> {
+        TensorMut::new(self.layout(shape, None, 0)?)
+    }
+
+    /// A view to be written; strides and offset count elements.
+    ///
+    /// # Errors
+    ///
+    /// `Value` if it does not fit or its rows overlap.
+    pub fn strided_mut(
+        &mut self,
+        shape: &[u64],
+        strides: &[u64],
+        offset: u64,
+    ) -> Result<TensorMut<'_>> {
+        TensorMut::new(self.layout(shape, Some(strides), offset)?)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // SAFETY: the address came from `allocate`, and no tensor outlives the buffer. Launches that
+        // were given it are done when the driver frees it, since its free waits for the device.
+        let freed = unsafe { self.device.driver().free(self.address) };
+        // A fault of an earlier kernel may come back here; the calls that read results return it.
+        drop(freed);
+    }
+}

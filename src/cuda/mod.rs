@@ -1,0 +1,416 @@
+//! NVIDIA devices, through cudarc's raw bindings.
+//!
+//! Nothing is linked: cudarc loads `libcuda` at the first call, and panics if the library or a
+//! symbol is missing. So [`probe`] looks first, and no call of `sys` happens unless it succeeded.
+
+mod images;
+mod probe;
+
+use crate::driver::{DeviceInfo, Driver, Geometry, Platform, RawEvent, RawKernel, RawStream};
+use crate::error::{Error, Result};
+use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
+use std::collections::HashMap;
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::ptr::null_mut;
+
+/// An NVIDIA device in its primary context.
+#[derive(Debug)]
+pub(crate) struct Cuda {
+    info: DeviceInfo,
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    libraries: Vec<sys::CUlibrary>,
+    kernels: HashMap<&'static str, RawKernel>,
+}
+
+// SAFETY: the handles name objects of the driver, which may be used from any thread; the fields are
+// only read after `open`.
+unsafe impl Send for Cuda {}
+// SAFETY: as above.
+unsafe impl Sync for Cuda {}
+
+/// Turns a code into an error that names the call.
+fn check(code: CUresult, call: impl FnOnce() -> String) -> Result<()> {
+    if code == CUresult::CUDA_SUCCESS {
+        return Ok(());
+    }
+    let mut name = std::ptr::null();
+    // SAFETY: `name` is a place for a pointer to a static text; the probe found the symbol.
+    let named = unsafe { sys::cuGetErrorName(code, &mut name) };
+    let name = if named == CUresult::CUDA_SUCCESS && !name.is_null() {
+        // SAFETY: on success the driver stored a text that lives for ever.
+        unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
+    } else {
+        "an unknown code".to_owned()
+    };
+    Err(Error::Driver { platform: Platform::Cuda, call: call(), code: code as i32, name })
+}
+
+/// Makes a context current for a scope, and the thread's own one current again after it.
+struct Current {
+    pushed: bool,
+}
+
+impl Current {
+    fn enter(context: sys::CUcontext) -> Result<Current> {
+        let mut current = null_mut();
+        // SAFETY: `current` is a place for a handle.
+        check(unsafe { sys::cuCtxGetCurrent(&mut current) }, || "cuCtxGetCurrent".into())?;
+        if current == context {
+            return Ok(Current { pushed: false });
+        }
+        // SAFETY: the primary context is retained as long as its `Cuda` lives.
+        check(unsafe { sys::cuCtxPushCurrent_v2(context) }, || "cuCtxPushCurrent".into())?;
+        Ok(Current { pushed: true })
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        if self.pushed {
+            let mut popped = null_mut();
+            // SAFETY: pops what `enter` pushed on this thread. It can only fail if the thread's
+            // stack was changed in between, which leaves nothing to restore.
+            let _ = unsafe { sys::cuCtxPopCurrent_v2(&mut popped) };
+        }
+    }
+}
+
+fn attribute(device: sys::CUdevice, attribute: Attribute) -> Result<u32> {
+    let mut value: c_int = 0;
+    // SAFETY: `value` is a place for an int.
+    let code = unsafe { sys::cuDeviceGetAttribute(&mut value, attribute, device) };
+    check(code, || format!("cuDeviceGetAttribute({attribute:?})"))?;
+    Ok(value.max(0) as u32)
+}
+
+impl Cuda {
+    /// The number of devices.
+    pub(crate) fn count() -> Result<u32> {
+        probe::library()?;
+        // SAFETY: the probe found the library and its symbols.
+        let code = unsafe { sys::cuInit(0) };
+        if code == CUresult::CUDA_ERROR_NO_DEVICE {
+            return Ok(0);
+        }
+        check(code, || "cuInit(0)".into())?;
+        let mut count: c_int = 0;
+        // SAFETY: `count` is a place for an int.
+        check(unsafe { sys::cuDeviceGetCount(&mut count) }, || "cuDeviceGetCount".into())?;
+        Ok(count.max(0) as u32)
+    }
+
+    pub(crate) fn open(ordinal: u32) -> Result<Cuda> {
+        let count = Cuda::count()?;
+        if ordinal >= count {
+            let reason = format!("device {ordinal} was asked for, and the driver finds {count}");
+            return Err(Error::Unavailable { platform: Platform::Cuda, reason });
+        }
+        let mut device = 0;
+        // SAFETY: `device` is a place for a device number.
+        let code = unsafe { sys::cuDeviceGet(&mut device, ordinal as c_int) };
+        check(code, || format!("cuDeviceGet({ordinal})"))?;
+        let info = Cuda::describe(device, ordinal)?;
+
+        let mut context = null_mut();
+        // SAFETY: `context` is a place for a handle; released when the `Cuda` is dropped.
+        let code = unsafe { sys::cuDevicePrimaryCtxRetain(&mut context, device) };
+        check(code, || format!("cuDevicePrimaryCtxRetain({ordinal})"))?;
+        // From here on a failure drops `cuda`, which gives back what it holds.
+        let mut cuda =
+            Cuda { info, device, context, libraries: Vec::new(), kernels: HashMap::new() };
+        cuda.load()?;
+        Ok(cuda)
+    }
+
+    fn describe(device: sys::CUdevice, ordinal: u32) -> Result<DeviceInfo> {
+        let mut name = [0; 256];
+        // SAFETY: `name` has room for as many bytes as are stated.
+        let code = unsafe { sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as c_int, device) };
+        check(code, || format!("cuDeviceGetName({ordinal})"))?;
+        let mut memory_bytes = 0usize;
+        // SAFETY: `memory_bytes` is a place for a size.
+        let code = unsafe { sys::cuDeviceTotalMem_v2(&mut memory_bytes, device) };
+        check(code, || format!("cuDeviceTotalMem({ordinal})"))?;
+        let mut driver_version: c_int = 0;
+        // SAFETY: `driver_version` is a place for an int.
+        let code = unsafe { sys::cuDriverGetVersion(&mut driver_version) };
+        check(code, || "cuDriverGetVersion".into())?;
+
+        let major = attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        let architecture = format!("sm_{major}{minor}");
+        let images = images::for_capability(major, minor).ok_or_else(|| Error::Unavailable {
+            platform: Platform::Cuda,
+            reason: format!("device {ordinal} is {architecture}; kernels need sm_80 or later"),
+        })?;
+        // SAFETY: the driver ended the text with a zero within the array, which was zeroed.
+        let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
+        let multiprocessors =
+            attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        Ok(DeviceInfo {
+            platform: Platform::Cuda,
+            ordinal,
+            name,
+            architecture,
+            images,
+            multiprocessors,
+            memory_bytes: memory_bytes as u64,
+            driver_version: driver_version.max(0) as u32,
+        })
+    }
+
+    /// Loads every image of the device's architecture, so that no operator loads anything.
+    fn load(&mut self) -> Result<()> {
+        let _current = Current::enter(self.context)?;
+        for (stem, entries) in crate::KERNELS {
+            let image = images::decompress(stem, self.info.images)?;
+            let mut library = null_mut();
+            // SAFETY: `image` is a whole fatbin or zero-terminated PTX, which the driver copies; there are no options.
+            let code = unsafe {
+                let (options, values) = (null_mut(), null_mut());
+                sys::cuLibraryLoadData(
+                    &mut library,
+                    image.as_ptr().cast(),
+                    options,
+                    values,
+                    0,
+                    null_mut(),
+                    null_mut(),
+                    0,
+                )
+            };
+            check(code, || {
+                let (images, version) = (self.info.images, self.info.driver_version);
+                let (major, minor) = (version / 1000, version % 1000 / 10);
+                format!(
+                    "cuLibraryLoadData({stem}, {images}: built for CUDA 13.0, which needs driver \
+                     580 or later; this one supports CUDA {major}.{minor})"
+                )
+            })?;
+            self.libraries.push(library);
+            for &entry in *entries {
+                self.kernels.insert(entry, kernel_of(library, entry)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kernel_of(library: sys::CUlibrary, entry: &str) -> Result<RawKernel> {
+    let name = CString::new(entry)
+        .map_err(|_| Error::value("cuda", "entry", entry, "a name without zero bytes"))?;
+    let (mut kernel, mut function) = (null_mut(), null_mut());
+    // SAFETY: `kernel` is a place for a handle; the library is loaded.
+    let code = unsafe { sys::cuLibraryGetKernel(&mut kernel, library, name.as_ptr()) };
+    check(code, || format!("cuLibraryGetKernel({entry})"))?;
+    // SAFETY: `function` is a place for a handle; the context of the function is current.
+    let code = unsafe { sys::cuKernelGetFunction(&mut function, kernel) };
+    check(code, || format!("cuKernelGetFunction({entry})"))?;
+    Ok(function as RawKernel)
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        if let Ok(_current) = Current::enter(self.context) {
+            // SAFETY: nothing holds this device any more: streams, buffers and events share it.
+            // Launches on streams that were borrowed may still run, hence the wait; failures leave
+            // nothing to do.
+            unsafe {
+                let _ = sys::cuCtxSynchronize();
+                for &library in &self.libraries {
+                    let _ = sys::cuLibraryUnload(library);
+                }
+            }
+        }
+        // SAFETY: releases what `open` retained.
+        let _ = unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.device) };
+    }
+}
+
+/// A stream's handle for the driver.
+fn stream_of(stream: RawStream) -> sys::CUstream {
+    stream as sys::CUstream
+}
+
+fn event_of(event: RawEvent) -> sys::CUevent {
+    event as sys::CUevent
+}
+
+impl Driver for Cuda {
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn allocate(&self, bytes: u64) -> Result<u64> {
+        let _current = Current::enter(self.context)?;
+        let mut address = 0;
+        // SAFETY: `address` is a place for a device pointer.
+        let code = unsafe { sys::cuMemAlloc_v2(&mut address, bytes as usize) };
+        check(code, || format!("cuMemAlloc({bytes} bytes)"))?;
+        Ok(address)
+    }
+
+    unsafe fn free(&self, address: u64) -> Result<()> {
+        let _current = Current::enter(self.context)?;
+        // The driver's documentation allows, but does not promise, that a free waits.
+        // SAFETY: no arguments.
+        let waited = check(unsafe { sys::cuCtxSynchronize() }, || "cuCtxSynchronize".into());
+        // SAFETY: the caller passes an address of `allocate` that nothing uses any more.
+        check(unsafe { sys::cuMemFree_v2(address) }, || format!("cuMemFree({address:#x})"))?;
+        waited
+    }
+
+    unsafe fn copy_to_device(
+        &self,
+        to: u64,
+        from: *const c_void,
+        bytes: u64,
+        stream: RawStream,
+    ) -> Result<()> {
+        let _current = Current::enter(self.context)?;
+        // SAFETY: the caller vouches for both places until the call returns, which waits.
+        let code =
+            unsafe { sys::cuMemcpyHtoDAsync_v2(to, from, bytes as usize, stream_of(stream)) };
+        check(code, || format!("cuMemcpyHtoDAsync({bytes} bytes to {to:#x})"))?;
+        // SAFETY: the caller's stream is live.
+        unsafe { self.synchronize(stream) }
+    }
+
+    unsafe fn copy_from_device(
+        &self,
+        to: *mut c_void,
+        from: u64,
+        bytes: u64,
+        stream: RawStream,
+    ) -> Result<()> {
+        let _current = Current::enter(self.context)?;
+        // SAFETY: the caller vouches for both places until the call returns, which waits.
+        let code =
+            unsafe { sys::cuMemcpyDtoHAsync_v2(to, from, bytes as usize, stream_of(stream)) };
+        check(code, || format!("cuMemcpyDtoHAsync({bytes} bytes from {from:#x})"))?;
+        // SAFETY: the caller's stream is live.
+        unsafe { self.synchronize(stream) }
+    }
+
+    unsafe fn fill(&self, address: u64, value: u8, bytes: u64, stream: RawStream) -> Result<()> {
+        let _current = Current::enter(self.context)?;
+        // SAFETY: the caller vouches for the bytes.
+        let code =
+            unsafe { sys::cuMemsetD8Async(address, value, bytes as usize, stream_of(stream)) };
+        check(code, || format!("cuMemsetD8Async({bytes} bytes at {address:#x})"))
+    }
+
+    fn create_stream(&self) -> Result<RawStream> {
+        let _current = Current::enter(self.context)?;
+        let mut stream = null_mut();
+        let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
+        // SAFETY: `stream` is a place for a handle.
+        check(unsafe { sys::cuStreamCreate(&mut stream, flags) }, || "cuStreamCreate".into())?;
+        Ok(stream as RawStream)
+    }
+
+    unsafe fn check_stream(&self, stream: RawStream) -> Result<()> {
+        let _current = Current::enter(self.context)?;
+        let mut context = null_mut();
+        // SAFETY: the caller vouches for the stream; `context` is a place for a handle.
+        let code = unsafe { sys::cuStreamGetCtx(stream_of(stream), &mut context) };
+        check(code, || format!("cuStreamGetCtx({stream:#x})"))?;
+        if context != self.context {
+            let found = format!("{stream:#x} of context {context:?}");
+            let expected = format!("one of device {}'s primary context", self.info.ordinal);
+            return Err(Error::value("cuda", "stream", found, expected));
+        }
+        Ok(())
+    }
+
+    unsafe fn destroy_stream(&self, stream: RawStream) -> Result<()> {
+        let _current = Current::enter(self.context)?;
+        // SAFETY: the caller gives the stream up.
+        check(unsafe { sys::cuStreamDestroy_v2(stream_of(stream)) }, || "cuStreamDestroy".into())
+    }
+
+    unsafe fn synchronize(&self, stream: RawStream) -> Result<()> {
+        let _current = Current::enter(self.context)?;
+        // SAFETY: the caller's stream is live.
+        let code = unsafe { sys::cuStreamSynchronize(stream_of(stream)) };
+        check(code, || format!("cuStreamSynchronize({stream:#x})"))
+    }
+
+    fn create_event(&self) -> Result<RawEvent> {
+        let _current = Current::enter(self.context)?;
+        let mut event = null_mut();
+        let flags = sys::CUevent_flags::CU_EVENT_DEFAULT as u32;
+        // SAFETY: `event` is a place for a handle.
+        check(unsafe { sys::cuEventCreate(&mut event, flags) }, || "cuEventCreate".into())?;
+        Ok(event as RawEvent)
+    }
+
+    unsafe fn destroy_event(&self, event: RawEvent) -> Result<()> {
+        let _current = Current::enter(self.context)?;
+        // SAFETY: the caller gives the event up.
+        check(unsafe { sys::cuEventDestroy_v2(event_of(event)) }, || "cuEventDestroy".into())
+    }
+
+    unsafe fn record(&self, event: RawEvent, stream: RawStream) -> Result<()> {
+        let _current = Current::enter(self.context)?;
+        // SAFETY: the caller vouches for both.
+        let code = unsafe { sys::cuEventRecord(event_of(event), stream_of(stream)) };
+        check(code, || format!("cuEventRecord on stream {stream:#x}"))
+    }
+
+    unsafe fn wait(&self, stream: RawStream, event: RawEvent) -> Result<()> {
+        let _current = Current::enter(self.context)?;
+        // SAFETY: the caller vouches for both; the flags are 0 as documented.
+        let code = unsafe { sys::cuStreamWaitEvent(stream_of(stream), event_of(event), 0) };
+        check(code, || format!("cuStreamWaitEvent on stream {stream:#x}"))
+    }
+
+    unsafe fn elapsed_ms(&self, start: RawEvent, end: RawEvent) -> Result<f32> {
+        let _current = Current::enter(self.context)?;
+        // SAFETY: the caller vouches for the event.
+        let code = unsafe { sys::cuEventSynchronize(event_of(end)) };
+        check(code, || "cuEventSynchronize".into())?;
+        probe::elapsed_ms(event_of(start), event_of(end))
+    }
+
+    fn kernel(&self, entry: &'static str) -> Result<RawKernel> {
+        self.kernels
+            .get(entry)
+            .copied()
+            .ok_or_else(|| Error::unsupported("cuda", entry, "the entries of the embedded images"))
+    }
+
+    unsafe fn launch(
+        &self,
+        kernel: RawKernel,
+        geometry: &Geometry,
+        params: *const c_void,
+        stream: RawStream,
+    ) -> Result<()> {
+        let _current = Current::enter(self.context)?;
+        let [x, y, z] = geometry.grid;
+        let mut arguments = [params.cast_mut()];
+        // SAFETY: the kernel takes exactly one argument, by value, which the driver copies from
+        // `params` before it returns and does not write; the caller vouches for what it points to.
+        let code = unsafe {
+            sys::cuLaunchKernel(
+                kernel as sys::CUfunction,
+                x,
+                y,
+                z,
+                geometry.threads,
+                1,
+                1,
+                geometry.shared_bytes,
+                stream_of(stream),
+                arguments.as_mut_ptr(),
+                null_mut(),
+            )
+        };
+        check(code, || {
+            let (grid, threads) = (geometry.grid, geometry.threads);
+            format!("cuLaunchKernel(grid {grid:?}, {threads} threads)")
+        })
+    }
+}

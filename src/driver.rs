@@ -1,0 +1,171 @@
+//! The seam between the operators and a vendor's driver.
+
+use crate::error::Result;
+use std::ffi::c_void;
+use std::fmt;
+
+/// A vendor's driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Platform {
+    /// NVIDIA CUDA.
+    Cuda,
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Platform::Cuda => "cuda",
+        })
+    }
+}
+
+/// What a device is, as its driver describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceInfo {
+    /// Its driver.
+    pub platform: Platform,
+    /// Its number there.
+    pub ordinal: u32,
+    /// Its product name.
+    pub name: String,
+    /// Its architecture, for example `sm_90`.
+    pub architecture: String,
+    /// The architecture whose embedded images it runs, for example `sm_90a`.
+    pub images: &'static str,
+    /// Its multiprocessors (compute units).
+    pub multiprocessors: u32,
+    /// Its memory in bytes.
+    pub memory_bytes: u64,
+    /// The driver's version, as it states it.
+    pub driver_version: u32,
+}
+
+/// The blocks and threads of a launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Blocks in x, y and z.
+    pub grid: [u32; 3],
+    /// Threads of a block, in x.
+    pub threads: u32,
+    /// Dynamic shared memory of a block in bytes.
+    pub shared_bytes: u32,
+}
+
+/// A stream as the driver names it; 0 is the driver's default stream.
+pub(crate) type RawStream = u64;
+
+/// A kernel as the driver names it.
+pub(crate) type RawKernel = u64;
+
+/// An event as the driver names it.
+pub(crate) type RawEvent = u64;
+
+/// One device through its driver. Every call may come from any thread and leaves the thread's
+/// current context as it was.
+pub(crate) trait Driver: Send + Sync + fmt::Debug {
+    fn info(&self) -> &DeviceInfo;
+
+    fn allocate(&self, bytes: u64) -> Result<u64>;
+
+    /// # Safety
+    ///
+    /// `address` came from [`Driver::allocate`] and is used by nothing that is submitted later.
+    unsafe fn free(&self, address: u64) -> Result<()>;
+
+    /// Copies, and waits until it is done.
+    ///
+    /// # Safety
+    ///
+    /// `bytes` bytes are valid at both places, and nothing writes `from` or uses `to` meanwhile.
+    unsafe fn copy_to_device(
+        &self,
+        to: u64,
+        from: *const c_void,
+        bytes: u64,
+        stream: RawStream,
+    ) -> Result<()>;
+
+    /// Copies, and waits until it is done.
+    ///
+    /// # Safety
+    ///
+    /// `bytes` bytes are valid at both places, and nothing writes `from` or uses `to` meanwhile.
+    unsafe fn copy_from_device(
+        &self,
+        to: *mut c_void,
+        from: u64,
+        bytes: u64,
+        stream: RawStream,
+    ) -> Result<()>;
+
+    /// Sets each byte, in stream order.
+    ///
+    /// # Safety
+    ///
+    /// `bytes` bytes are valid at `address`.
+    unsafe fn fill(&self, address: u64, value: u8, bytes: u64, stream: RawStream) -> Result<()>;
+
+    fn create_stream(&self) -> Result<RawStream>;
+
+    /// Whether `stream` may be launched on from here.
+    ///
+    /// # Safety
+    ///
+    /// `stream` is a live stream of this driver.
+    unsafe fn check_stream(&self, stream: RawStream) -> Result<()>;
+
+    /// # Safety
+    ///
+    /// `stream` came from [`Driver::create_stream`] and is not used again.
+    unsafe fn destroy_stream(&self, stream: RawStream) -> Result<()>;
+
+    /// # Safety
+    ///
+    /// `stream` is live.
+    unsafe fn synchronize(&self, stream: RawStream) -> Result<()>;
+
+    fn create_event(&self) -> Result<RawEvent>;
+
+    /// # Safety
+    ///
+    /// `event` came from [`Driver::create_event`] and is not used again.
+    unsafe fn destroy_event(&self, event: RawEvent) -> Result<()>;
+
+    /// # Safety
+    ///
+    /// Both are live.
+    unsafe fn record(&self, event: RawEvent, stream: RawStream) -> Result<()>;
+
+    /// Makes later work of `stream` wait for `event`.
+    ///
+    /// # Safety
+    ///
+    /// Both are live.
+    unsafe fn wait(&self, stream: RawStream, event: RawEvent) -> Result<()>;
+
+    /// Waits for `end` and returns the milliseconds since `start`.
+    ///
+    /// # Safety
+    ///
+    /// Both are live and were recorded.
+    unsafe fn elapsed_ms(&self, start: RawEvent, end: RawEvent) -> Result<f32>;
+
+    /// A kernel of the embedded images by its entry name.
+    fn kernel(&self, entry: &'static str) -> Result<RawKernel>;
+
+    /// Launches without waiting; neither allocates nor blocks.
+    ///
+    /// # Safety
+    ///
+    /// `params` is the kernel's params struct, and all memory that it points to stays valid for what
+    /// the kernel does with it until the launch is done.
+    unsafe fn launch(
+        &self,
+        kernel: RawKernel,
+        geometry: &Geometry,
+        params: *const c_void,
+        stream: RawStream,
+    ) -> Result<()>;
+}
