@@ -7,7 +7,7 @@ use super::queue::Work;
 use super::table::Handle;
 
 impl Driver {
-    fn allocate(&mut self, context: Handle, bytes: usize, pooled: bool) -> Result<u64> {
+    fn allocate(&mut self, context: Handle, bytes: usize) -> Result<u64> {
         let device = self.device_of(context)?;
         if bytes == 0 {
             return refuse(Code::INVALID_VALUE, "an allocation of 0 bytes");
@@ -15,7 +15,7 @@ impl Driver {
         let bytes = bytes as u64;
         match self.devices[device].memory.allocate(bytes) {
             Ok(address) => {
-                let allocation = Allocation { context, bytes, freeing: false, pooled };
+                let allocation = Allocation { context, bytes, freeing: false };
                 self.devices[device].allocations.insert(address, allocation);
                 Ok(address)
             }
@@ -54,7 +54,7 @@ extern "C" fn cuMemAlloc_v2(address: Out<u64>, bytes: usize) -> u32 {
         if address.is_null() {
             return refuse(Code::INVALID_VALUE, "no place for the address");
         }
-        address.set(driver.allocate(context, bytes, false)?)
+        address.set(driver.allocate(context, bytes)?)
     })
 }
 
@@ -78,7 +78,7 @@ extern "C" fn cuMemAllocPitch_v2(
             return refuse(Code::OUT_OF_MEMORY, format!("{rows} rows of {padded} bytes"));
         };
         pitch.set(padded)?;
-        address.set(driver.allocate(context, bytes, false)?)
+        address.set(driver.allocate(context, bytes)?)
     })
 }
 
@@ -110,7 +110,7 @@ extern "C" fn cuMemAllocAsync(address: Out<u64>, bytes: usize, stream: Handle) -
         if address.is_null() {
             return refuse(Code::INVALID_VALUE, "no place for the address");
         }
-        address.set(driver.allocate(context, bytes, true)?)
+        address.set(driver.allocate(context, bytes)?)
     })
 }
 

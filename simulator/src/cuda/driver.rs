@@ -65,8 +65,6 @@ pub(super) struct Allocation {
     pub(super) bytes: u64,
     /// A free of it is queued.
     pub(super) freeing: bool,
-    /// Made by a stream-ordered allocation: it outlives its context's stream.
-    pub(super) pooled: bool,
 }
 
 /// Device `n` has the 4 TiB from `(n + 1) << 42`: below every address of a Linux process.

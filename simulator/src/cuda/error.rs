@@ -18,14 +18,13 @@ impl Code {
     pub(super) const INVALID_IMAGE: Code = Code(200);
     pub(super) const INVALID_CONTEXT: Code = Code(201);
     pub(super) const NO_BINARY_FOR_GPU: Code = Code(209);
-    pub(super) const PEER_ACCESS_UNSUPPORTED: Code = Code(217);
     pub(super) const INVALID_PTX: Code = Code(218);
     pub(super) const FILE_NOT_FOUND: Code = Code(301);
     pub(super) const INVALID_HANDLE: Code = Code(400);
+    pub(super) const ILLEGAL_STATE: Code = Code(401);
     pub(super) const NOT_FOUND: Code = Code(500);
     pub(super) const NOT_READY: Code = Code(600);
     pub(super) const ILLEGAL_ADDRESS: Code = Code(700);
-    pub(super) const LAUNCH_OUT_OF_RESOURCES: Code = Code(701);
     pub(super) const LAUNCH_TIMEOUT: Code = Code(702);
     pub(super) const PEER_ACCESS_ALREADY_ENABLED: Code = Code(704);
     pub(super) const PEER_ACCESS_NOT_ENABLED: Code = Code(705);

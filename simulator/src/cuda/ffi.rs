@@ -130,11 +130,6 @@ impl<T: Copy> In<T> {
     pub(super) fn is_null(&self) -> bool {
         self.0.is_null()
     }
-
-    /// The address itself.
-    pub(super) fn address(&self) -> usize {
-        self.0.addr()
-    }
 }
 
 /// An array at an address found in another of the caller's structures.

@@ -5,24 +5,12 @@ use std::sync::Arc;
 
 use super::architecture::Architecture;
 use super::error::{Code, Error, Result, refuse};
-use crate::ptx;
+use crate::{fatbin, ptx};
 
-/// The PTX parts of an image and the machine code beside them.
+/// The PTX parts of an image.
 #[derive(Clone)]
 pub(super) struct Image {
-    parts: Arc<Vec<Part>>,
-}
-
-struct Part {
-    /// For example `sm_90a`; of PTX, what it was compiled for.
-    target: String,
-    content: Content,
-}
-
-enum Content {
-    Ptx(ptx::Module),
-    /// Runs nowhere here, but tells which devices have machine code.
-    MachineCode,
+    parts: Arc<Vec<ptx::Module>>,
 }
 
 /// What a module was made from.
@@ -33,7 +21,6 @@ pub(super) struct Chosen {
     pub(super) binary_version: i32,
 }
 
-const FATBIN_MAGIC: u32 = 0xBA55_ED50;
 const WRAPPER_MAGIC: u32 = 0x4662_43B1;
 const ELF_MAGIC: u32 = u32::from_le_bytes(*b"\x7FELF");
 
@@ -44,7 +31,7 @@ pub(super) fn read(address: usize) -> Result<Image> {
     }
     let word = |offset: usize| super::ffi::array::<u32>(address + offset).get();
     match word(0)? {
-        FATBIN_MAGIC => {
+        fatbin::MAGIC => {
             let header = word(4)? >> 16;
             let size = u64::from(word(8)?) | u64::from(word(12)?) << 32;
             let bytes = header as usize + size as usize;
@@ -76,7 +63,7 @@ fn machine_code_alone<T>() -> Result<T> {
 
 fn parse(bytes: &[u8]) -> Result<Image> {
     match bytes.first_chunk().map(|word| u32::from_le_bytes(*word)) {
-        Some(FATBIN_MAGIC) => fat_binary(bytes),
+        Some(fatbin::MAGIC) => fat_binary(bytes),
         Some(ELF_MAGIC) => machine_code_alone(),
         _ => {
             let text = CStr::from_bytes_until_nul(bytes).map_or(bytes, CStr::to_bytes);
@@ -97,12 +84,16 @@ fn ptx_text(text: &str) -> Result<Image> {
         return refuse(Code::INVALID_IMAGE, "neither a fat binary nor PTX nor machine code");
     }
     let module = syntax(text)?;
-    let part = Part { target: module.target.clone(), content: Content::Ptx(module) };
-    Ok(Image { parts: Arc::new(vec![part]) })
+    Ok(Image { parts: Arc::new(vec![module]) })
 }
 
-fn fat_binary(_bytes: &[u8]) -> Result<Image> {
-    refuse(Code::INVALID_IMAGE, "fat binaries are not read yet")
+fn fat_binary(bytes: &[u8]) -> Result<Image> {
+    let texts = fatbin::ptx_texts(bytes).map_err(|reason| {
+        eprintln!("simulated driver: {reason}");
+        Error { code: Code::INVALID_IMAGE, reason }
+    })?;
+    let modules: Result<Vec<ptx::Module>> = texts.iter().map(|part| syntax(&part.text)).collect();
+    Ok(Image { parts: Arc::new(modules?) })
 }
 
 /// `sm_90a` as (90, "a").
@@ -124,41 +115,17 @@ fn ptx_fits(target: &str, card: &Architecture) -> bool {
     }
 }
 
-/// Whether machine code for a target runs on a device: the same major version, no later minor one.
-fn code_fits(target: &str, card: &Architecture) -> bool {
-    let device = card.major * 10 + card.minor;
-    match split(target) {
-        Some((number, "a")) => number == device,
-        Some((number, _)) => number / 10 == card.major && number <= device,
-        None => false,
-    }
-}
-
 impl Image {
-    /// What a driver would run on the device: the best machine code, through the PTX it was made of,
-    /// or else the best PTX.
+    /// The PTX that a driver would run on the device: of those that fit, the one for the latest target.
+    /// Where machine code was made of it, that is what the driver would prefer too.
     pub(super) fn choose(&self, card: &Architecture) -> Result<(ptx::Module, Chosen)> {
-        let mut best: Option<(bool, (i32, &str), &ptx::Module)> = None;
-        for part in self.parts.iter() {
-            let Content::Ptx(module) = &part.content else { continue };
-            let has_code = self.parts.iter().any(|other| {
-                matches!(other.content, Content::MachineCode)
-                    && split(&other.target) == split(&part.target)
-                    && code_fits(&other.target, card)
-            });
-            if !has_code && !ptx_fits(&part.target, card) {
-                continue;
-            }
-            let Some(target) = split(&part.target) else { continue };
-            if best.is_none_or(|(code, known, _)| (has_code, target) > (code, known)) {
-                best = Some((has_code, target, module));
-            }
-        }
-        match best {
-            Some((has_code, (number, _), module)) => {
+        let fitting = self.parts.iter().filter(|part| ptx_fits(&part.target, card));
+        match fitting.max_by_key(|part| split(&part.target)) {
+            Some(part) => {
+                let (target, _) = split(&part.target).unwrap_or_default();
                 let device = card.major * 10 + card.minor;
-                let binary_version = if has_code { number } else { device };
-                Ok((module.clone(), Chosen { ptx_version: number, binary_version }))
+                let binary_version = if target / 10 == card.major { target } else { device };
+                Ok((part.clone(), Chosen { ptx_version: target, binary_version }))
             }
             None => {
                 let targets: Vec<&str> = self.parts.iter().map(|part| part.target.as_str()).collect();
@@ -172,10 +139,8 @@ impl Image {
     pub(super) fn kernels(&self) -> Vec<String> {
         let mut names = Vec::new();
         for part in self.parts.iter() {
-            if let Content::Ptx(module) = &part.content {
-                let entries = module.functions.iter().filter(|function| function.entry);
-                names.extend(entries.map(|function| function.name.clone()));
-            }
+            let entries = part.functions.iter().filter(|function| function.entry);
+            names.extend(entries.map(|function| function.name.clone()));
         }
         names.sort();
         names.dedup();

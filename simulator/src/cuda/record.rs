@@ -7,8 +7,8 @@ use super::driver::Driver;
 use super::error::{Code, refuse};
 use super::launch::KernelLaunch;
 use super::table::Handle;
-use crate::engine::{Counters, Device, INSTRUCTION_LIMIT, Launch};
-use crate::memory::Traffic;
+use crate::engine::{Device, INSTRUCTION_LIMIT, Launch};
+use crate::memory::{SharedTraffic, Traffic};
 use crate::report::{Kind, Report};
 
 /// What is kept for those who ask through `expertile_sim_*`.
@@ -32,7 +32,10 @@ pub(super) struct Record {
 pub(super) struct Counted {
     kernel: String,
     launches: u64,
-    counters: Counters,
+    warp_instructions: u64,
+    blocks: u64,
+    barriers: u64,
+    shared: SharedTraffic,
     traffic: Traffic,
     allocations: BTreeMap<u64, Traffic>,
 }
@@ -93,7 +96,12 @@ impl Counted {
     fn add(&mut self, other: &Counted) {
         self.kernel.clone_from(&other.kernel);
         self.launches += other.launches;
-        self.counters.warp_instructions += other.counters.warp_instructions;
+        self.warp_instructions += other.warp_instructions;
+        self.blocks += other.blocks;
+        self.barriers += other.barriers;
+        self.shared.instructions += other.shared.instructions;
+        self.shared.passes += other.shared.passes;
+        self.shared.conflicts += other.shared.conflicts;
         add(&mut self.traffic, &other.traffic);
         for (&address, traffic) in &other.allocations {
             add(self.allocations.entry(address).or_default(), traffic);
@@ -105,7 +113,12 @@ impl Counted {
         let mut lines = vec![
             format!("kernel {}", self.kernel),
             format!("launches {}", self.launches),
-            format!("warp_instructions {}", self.counters.warp_instructions),
+            format!("blocks {}", self.blocks),
+            format!("warp_instructions {}", self.warp_instructions),
+            format!("barriers {}", self.barriers),
+            format!("shared.instructions {}", self.shared.instructions),
+            format!("shared.passes {}", self.shared.passes),
+            format!("shared.conflicts {}", self.shared.conflicts),
         ];
         traffic_lines(&mut lines, "global", &self.traffic);
         for (address, traffic) in &self.allocations {
@@ -191,12 +204,16 @@ impl Driver {
             },
         );
         self.record.launches += 1;
+        let counters = outcome.counters;
         let counted = Counted {
             kernel: launch.kernel.clone(),
             launches: 1,
-            counters: outcome.counters,
-            traffic: card.memory.traffic(),
-            allocations: card.memory.traffic_by_allocation().into_iter().collect(),
+            warp_instructions: counters.warp_instructions,
+            blocks: counters.blocks,
+            barriers: counters.barriers,
+            shared: counters.shared,
+            traffic: counters.traffic,
+            allocations: counters.traffic_by_allocation.into_iter().collect(),
         };
         self.record.total.add(&counted);
         self.record.last = counted;
