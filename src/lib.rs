@@ -28,6 +28,7 @@ mod device;
 mod driver;
 mod dtype;
 mod error;
+#[allow(unreachable_pub)]
 mod kernels;
 mod layer_norm;
 mod norm;
