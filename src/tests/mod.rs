@@ -11,5 +11,3 @@ mod norm;
 mod plans;
 mod rms_norm;
 mod rope;
-#[cfg(feature = "cuda")]
-mod simulated;
