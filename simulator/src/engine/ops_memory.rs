@@ -96,7 +96,7 @@ fn check(
 ) -> Result<(), AccessFault> {
     for lane in lanes(mask) {
         let address = addresses[lane as usize];
-        if address % u64::from(bytes) != 0 {
+        if !address.is_multiple_of(bytes.into()) {
             return Err(AccessFault::Misaligned { lane, address });
         }
         if address.saturating_add(bytes.into()) > size as u64 {
@@ -259,10 +259,11 @@ impl Execute for Load {
             let data = &*context.state.data;
             put_element(context.registers, element, shape, data, place, mask, written);
         }
-        if access.elements.len() > 1 && written & mask != mask {
-            if let Err(fault) = reload(context, access, &base, mask & !written) {
-                return context.access_fault(fault, total);
-            }
+        if access.elements.len() > 1
+            && written & mask != mask
+            && let Err(fault) = reload(context, access, &base, mask & !written)
+        {
+            return context.access_fault(fault, total);
         }
         if !context.state.findings.is_empty() {
             context.note_races(op);
@@ -455,9 +456,9 @@ impl Execute for CopyAsync {
             }
         }
         // Until it is waited for, nothing defined is there.
-        match write(context, Window::Shared, &target, mask, bytes, Order::Weak, 0) {
-            Err(fault) => return context.access_fault(fault, bytes),
-            Ok(()) => {}
+        let poisoned = write(context, Window::Shared, &target, mask, bytes, Order::Weak, 0);
+        if let Err(fault) = poisoned {
+            return context.access_fault(fault, bytes);
         }
         for (lane, data, defined) in copies {
             context.copies.push(lane, target[lane as usize], bytes, data, defined);

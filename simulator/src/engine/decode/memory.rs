@@ -115,13 +115,9 @@ impl Decoder<'_> {
             }
         }
         // A generic address may name a variable of any space, where the space is known here.
-        if window == Window::Generic {
-            if let Base::Symbol(name) = base {
-                window = match self.symbols.variables.contains_key(name) {
-                    true => Window::Global,
-                    false => Window::Shared,
-                };
-            }
+        if let (Window::Generic, Base::Symbol(name)) = (window, base) {
+            let is_global = self.symbols.variables.contains_key(name);
+            window = if is_global { Window::Global } else { Window::Shared };
         }
         access.window = window;
         Ok(access)
