@@ -13,9 +13,9 @@ const DEVICE: Device =
 fn execute(body: &str, inputs: &[[u64; 3]; 32], seed: u64) -> (Outcome, [u64; 32]) {
     let text = format!(
         ".version 8.3\n.target sm_90a\n.address_size 64\n.visible .entry k(.param .u64 p)\n{{\n\
-         .reg .b64 %a, %b, %c, %d, %base, %y<10>;\n.reg .b32 %x<10>, %tid;\n.reg .b16 %h<10>;\n\
+         .reg .b64 %a, %b, %c, %d, %base, %y<10>;\n.reg .b32 %x<10>, %lane;\n.reg .b16 %h<10>;\n\
          .reg .f32 %f<10>;\n.reg .f64 %g<10>;\n.reg .pred %p<10>;\n\
-         ld.param.u64 %base, [p];\nmov.u32 %tid, %tid.x;\nmad.wide.u32 %base, %tid, 32, %base;\n\
+         ld.param.u64 %base, [p];\nmov.u32 %lane, %tid.x;\nmad.wide.u32 %base, %lane, 32, %base;\n\
          ld.global.u64 %a, [%base];\nld.global.u64 %b, [%base+8];\nld.global.u64 %c, [%base+16];\n\
          {body}\nst.global.u64 [%base+24], %d;\nret;\n}}\n"
     );
@@ -402,7 +402,8 @@ fn single_precision() {
 fn approximations_stay_within_their_bounds() {
     let load = "cvt.u32.u64 %x1, %a; mov.b32 %f1, %x1;";
     let store = "mov.b32 %x0, %f0; cvt.u64.u32 %d, %x0;";
-    let cases: [(&str, fn(f64) -> f64, f64, f64); 6] = [
+    type Case = (&'static str, fn(f64) -> f64, f64, f64);
+    let cases: [Case; 6] = [
         ("rcp.approx.f32", |x| 1.0 / x, 2f64.powi(-23), 0.0),
         ("rsqrt.approx.f32", |x| 1.0 / x.sqrt(), 2f64.powf(-22.9), 0.0),
         ("ex2.approx.f32", |x| x.exp2(), 2f64.powf(-22.5) + 2f64.powi(-24), 0.0),
@@ -436,7 +437,8 @@ fn lanes_exchange() {
         )
     };
     // (mode, operand, c) and, by lane, where the value comes from; none: its own.
-    let cases: [(&str, u32, u32, fn(i64) -> Option<i64>); 6] = [
+    type Case = (&'static str, u32, u32, fn(i64) -> Option<i64>);
+    let cases: [Case; 6] = [
         ("up", 3, 0, |l| (l >= 3).then_some(l - 3)),
         ("down", 5, 31, |l| (l + 5 <= 31).then_some(l + 5)),
         ("bfly", 9, 31, |l| Some(l ^ 9)),
@@ -486,7 +488,7 @@ fn undefined_values() {
 #[test]
 fn misuse_is_refused_by_name() {
     let cases = [
-        ("mov.b64 %d, 0; shfl.sync.idx.b32 %x0, %tid, 0, 31, 1;", Kind::Divergence, "0x00000001"),
+        ("mov.b64 %d, 0; shfl.sync.idx.b32 %x0, %lane, 0, 31, 1;", Kind::Divergence, "0x00000001"),
         ("mov.b64 %d, 0; bar.sync 16;", Kind::Barrier, "16"),
         ("mov.b64 %d, 0; bar.sync 1, 33;", Kind::Barrier, "33"),
         ("mov.b64 %d, 0; mbarrier.init.shared.b64 [%x0], 1;", Kind::Unsupported, "mbarrier.init"),

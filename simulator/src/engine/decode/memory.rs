@@ -3,6 +3,7 @@
 use super::super::context::PARAMETER_WINDOW;
 use super::super::function::{Access, Element, Window};
 use super::super::ops_atomic::*;
+use super::super::ops_copy::*;
 use super::super::ops_memory::*;
 use super::modifiers::Modifiers;
 use super::operand::exactly;
