@@ -3,7 +3,7 @@
 # Both are features of the reference; the examples and benches use them.
 FEATURES := expertile-reference/checkpoint,expertile-reference/fast
 
-.PHONY: test test-deep toolchain lint bench peers
+.PHONY: test test-deep toolchain prebuilt lint bench peers
 
 test: toolchain lint
 	cargo test --release --workspace --features $(FEATURES)
@@ -26,6 +26,11 @@ toolchain:
 	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 	@command -v cc >/dev/null || { echo "error: no cc: Rust needs a linker (Debian: gcc)"; exit 1; }
+	@sh kernels-cuda/toolchain.sh
+
+# The compiled kernels and the hashes of their sources, for a package that needs no compiler.
+prebuilt: toolchain
+	cargo run --release -p expertile-kernels-cuda --example prebuilt -- kernels-cuda/prebuilt
 
 bench: toolchain
 	cargo bench --bench operators

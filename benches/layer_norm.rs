@@ -22,4 +22,6 @@ pub(crate) fn bench(c: &mut Criterion) {
     group.bench_function(BenchmarkId::new("fast", &shape), |b| {
         b.iter(|| Fast.layer_norm(&x, Some(&residual), &weight, LAYER_NORM_EPSILON));
     });
+    drop(group);
+    crate::norm::bench(c, "layer_norm", expertile::layer_norm);
 }

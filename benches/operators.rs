@@ -6,11 +6,14 @@
 mod attention;
 mod combine;
 mod data;
+mod device;
 mod dispatch;
 mod embedding;
 mod grouped_gemm;
 mod layer_norm;
 mod linear;
+mod norm;
+mod rms_norm;
 mod rope;
 mod router;
 
@@ -20,6 +23,7 @@ criterion_group!(
     operators,
     embedding::bench,
     layer_norm::bench,
+    rms_norm::bench,
     linear::bench,
     rope::bench,
     router::bench,

@@ -4,8 +4,11 @@
 //! of its page. `fuzz_targets` hands the bodies to libFuzzer, `tests/corpus.rs` replays the corpus
 //! on a stable toolchain.
 
+mod device;
 mod operators;
+mod tests;
 
+pub use device::{layer_norm, rms_norm, rope};
 pub use operators::operators;
 
 use expertile_reference::Elements;

@@ -28,6 +28,7 @@ mod device;
 mod driver;
 mod dtype;
 mod error;
+#[allow(unreachable_pub)]
 mod kernels;
 mod layer_norm;
 mod norm;
@@ -56,6 +57,34 @@ pub(crate) const KERNELS: &[(&str, &[&str])] = &[
     ("rms_norm", &rms_norm::ENTRIES),
     ("rope", &rope::ENTRIES),
 ];
+
+/// The embedded CUDA images: source stem, architecture, bytes when unpacked.
+#[cfg(feature = "cuda")]
+pub fn cuda_images() -> impl Iterator<Item = (&'static str, &'static str, usize)> {
+    expertile_kernels_cuda::IMAGES
+        .iter()
+        .map(|image| (image.stem, image.architecture, image.bytes_len))
+}
+
+/// What each operator would launch on such a device for DBRX in bf16, with 1 and with 4096 tokens:
+/// the entry and its geometry.
+pub fn dbrx_plans(
+    device: &DeviceInfo,
+) -> impl Iterator<Item = (&'static str, [(&'static str, Geometry); 2])> {
+    let multiprocessors = device.multiprocessors;
+    let norm = |entry: &'static str| {
+        [1, 4096].map(|tokens| (entry, norm::plan(tokens, 6144, multiprocessors)))
+    };
+    let rope = [1, 4096].map(|tokens| {
+        (rope::ENTRIES[0], rope::plan(Dtype::Bf16, tokens, 48 + 2 * 8, 128, multiprocessors).0)
+    });
+    [
+        ("layer_norm", norm(layer_norm::ENTRIES[0])),
+        ("rms_norm", norm(rms_norm::ENTRIES[0])),
+        ("rope", rope),
+    ]
+    .into_iter()
+}
 
 /// The README's library example, as a test.
 #[cfg(doctest)]

@@ -11,7 +11,7 @@ pub const MAX_RANK: usize = 4;
 
 /// Extents or strides of up to [`MAX_RANK`] dimensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extents {
+pub(crate) struct Extents {
     values: [u64; MAX_RANK],
     rank: usize,
 }

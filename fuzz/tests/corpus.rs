@@ -46,3 +46,18 @@ fn input_ids() {
 fn operators() {
     replay("operators", fuzz::operators);
 }
+
+#[test]
+fn rope() {
+    replay("rope", fuzz::rope);
+}
+
+#[test]
+fn layer_norm() {
+    replay("layer_norm", fuzz::layer_norm);
+}
+
+#[test]
+fn rms_norm() {
+    replay("rms_norm", fuzz::rms_norm);
+}

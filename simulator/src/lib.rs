@@ -3,6 +3,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`ptx`] | the text that nvcc makes, parsed |
+//! | [`fatbin`] | the PTX inside a fat binary |
+//! | [`nvcc`] | the compiler, found and run |
 //! | [`engine`] | executes a kernel: warps of 32 lanes, divergence, barriers, seeded schedules |
 //! | [`memory`] | the device's address space, with fences, poison, race clocks and traffic counts |
 //! | [`report`] | what went wrong, where |
@@ -10,6 +12,8 @@
 
 mod cuda;
 pub mod engine;
+pub mod fatbin;
 pub mod memory;
+pub mod nvcc;
 pub mod ptx;
 pub mod report;

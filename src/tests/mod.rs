@@ -1,1 +1,13 @@
+//! Tests of the device operators, on whatever devices there are: a real one, or simulated ones
+//! (`simulate sm_90a cargo test --features cuda`).
 //!
+//! `EXPERTILE_REQUIRE=cuda` makes a missing device a failure. A file here is included by the fuzz
+//! targets too where it has a `Case`.
+
+mod errors;
+mod harness;
+mod layer_norm;
+mod norm;
+mod plans;
+mod rms_norm;
+mod rope;

@@ -2,7 +2,7 @@
 //! changes nothing (24 >= 2 * 11 + 2); fused ones are rounded to odd in f64 first.
 
 use super::instruction::operations;
-use half::{bf16, f16};
+use half::f16;
 
 /// A 16-bit format.
 pub(super) trait Half {
@@ -32,7 +32,7 @@ impl Half for F16 {
     }
 
     fn narrow64(value: f64) -> u16 {
-        if value.is_nan() { 0x7FFF } else { f16::from_f64(value).to_bits() }
+        Self::narrow(odd(value))
     }
 }
 
@@ -50,8 +50,19 @@ impl Half for Bf16 {
     }
 
     fn narrow64(value: f64) -> u16 {
-        if value.is_nan() { 0x7FFF } else { bf16::from_f64(value).to_bits() }
+        Self::narrow(odd(value))
     }
+}
+
+/// `value` in f32, with the last bit of an inexact result set, so that a later rounding to 16 bits
+/// is right (`half` drops the lower 32 bits of an f64 before it rounds).
+fn odd(value: f64) -> f32 {
+    let nearest = value as f32;
+    if f64::from(nearest) == value || nearest.is_nan() {
+        return nearest;
+    }
+    let outside = f64::from(nearest).abs() > value.abs();
+    f32::from_bits(nearest.to_bits() - u32::from(outside) | 1)
 }
 
 /// `a * b + c` with the last bit of an inexact result set, so that a later rounding is right.
@@ -178,4 +189,180 @@ operations! {
     // The first operand goes to the upper half.
     Binary F32ToF16x2 [A: f32, B: f32] -> u32 { |a, b| u32::from(F16::narrow(a)) << 16 | u32::from(F16::narrow(b)) }
     Binary F32ToBf16x2 [A: f32, B: f32] -> u32 { |a, b| u32::from(Bf16::narrow(a)) << 16 | u32::from(Bf16::narrow(b)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The nearest value of a format to `(-1)^negative * integer * 2^exponent`, ties to even, found
+    /// by search over all its values: independent of any floating-point conversion.
+    fn nearest(negative: bool, integer: u128, exponent: i32, fraction_bits: u32) -> u16 {
+        let sign = u16::from(negative) << 15;
+        let bias = if fraction_bits == 10 { 15 } else { 127 };
+        // A finite pattern `p` is `mantissa * 2^place`; patterns grow with their values.
+        let infinity = if fraction_bits == 10 { 0x7C00u16 } else { 0x7F80 };
+        let at = |pattern: u16| {
+            let field = i32::from(pattern >> fraction_bits);
+            let hidden = u128::from(field > 0) << fraction_bits;
+            let mantissa = hidden | u128::from(pattern & ((1 << fraction_bits) - 1));
+            (mantissa, field.max(1) - bias - fraction_bits as i32)
+        };
+        let compare = |(a, i): (u128, i32), (b, j): (u128, i32)| {
+            let bits = |m: u128| 128 - m.leading_zeros() as i32;
+            match (a, b) {
+                (0, _) | (_, 0) => a.cmp(&b),
+                _ if bits(a) + i != bits(b) + j => (bits(a) + i).cmp(&(bits(b) + j)),
+                _ => (a << a.leading_zeros()).cmp(&(b << b.leading_zeros())),
+            }
+        };
+        let (mut low, mut high) = (0u16, infinity);
+        // The last pattern not above the value.
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if compare(at(middle), (integer, exponent)).is_gt() {
+                high = middle
+            } else {
+                low = middle
+            }
+        }
+        let (mantissa, place) = at(low);
+        let half_way = (2 * mantissa + 1, place - 1);
+        sign | match compare((integer, exponent), half_way) {
+            std::cmp::Ordering::Less => low,
+            std::cmp::Ordering::Greater => low + 1,
+            std::cmp::Ordering::Equal => low + (low & 1),
+        }
+    }
+
+    /// Sign, integer and exponent of a finite pattern.
+    fn parts(pattern: u16, fraction_bits: u32) -> (bool, i128, i32) {
+        let field = i32::from(pattern & 0x7FFF) >> fraction_bits;
+        let bias = if fraction_bits == 10 { 15 } else { 127 };
+        let hidden = i128::from(field > 0) << fraction_bits;
+        let mantissa = hidden | i128::from(pattern & ((1 << fraction_bits) - 1));
+        (pattern >> 15 == 1, mantissa, field.max(1) - bias - fraction_bits as i32)
+    }
+
+    /// `a * b + c` in integers. None where the exponents lie too far apart for 128 bits.
+    fn exact(a: u16, b: u16, c: u16, fraction_bits: u32) -> Option<u16> {
+        let ((s, a, i), (t, b, j), (u, c, k)) =
+            (parts(a, fraction_bits), parts(b, fraction_bits), parts(c, fraction_bits));
+        let low = (i + j).min(k);
+        if (i + j).max(k) - low > 90 {
+            return None;
+        }
+        let product = (if s != t { -(a * b) } else { a * b }) << (i + j - low);
+        let sum = product + ((if u { -c } else { c }) << (k - low));
+        // A sum of zeros keeps a common sign.
+        let negative = if sum == 0 { a * b == 0 && c == 0 && (s != t) && u } else { sum < 0 };
+        Some(nearest(negative, sum.unsigned_abs(), low, fraction_bits))
+    }
+
+    fn random() -> impl FnMut() -> u16 {
+        let mut state = 1u64;
+        move || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 47) as u16
+        }
+    }
+
+    fn fused_is_exact<H: Half>(fraction_bits: u32, infinity: u16) {
+        let mut random = random();
+        let (mut checked, mut ties) = (0, 0);
+        while checked < 300_000 {
+            let [a, b, mut c] = [random(), random(), random()];
+            // Half of the sums get an addend that decides a tie from far below.
+            if checked % 2 == 0 {
+                c = c & 0x8000 | c & 0x3F;
+                ties += 1;
+            }
+            if [a, b, c].iter().any(|x| x & 0x7FFF >= infinity) {
+                continue;
+            }
+            let Some(want) = exact(a, b, c, fraction_bits) else { continue };
+            let got = fma::<H>(a, b, c);
+            assert_eq!(got, want, "{a:04x} * {b:04x} + {c:04x}: {got:04x}, not {want:04x}");
+            checked += 1;
+        }
+        assert!(ties > 1000);
+    }
+
+    #[test]
+    fn fused_f16_is_exact() {
+        fused_is_exact::<F16>(10, 0x7C00);
+    }
+
+    #[test]
+    fn fused_bf16_is_exact() {
+        fused_is_exact::<Bf16>(7, 0x7F80);
+    }
+
+    #[test]
+    fn a_far_addend_decides_a_tie() {
+        // (1 + 2^-5)(1 + 2^-6) = 1 + 2^-5 + 2^-6 + 2^-11, half-way between two values.
+        let (a, b) = (f16::from_f32(1.03125).to_bits(), f16::from_f32(1.015625).to_bits());
+        let down = fma::<F16>(a, b, 0x8001);
+        let up = fma::<F16>(a, b, 0x0001);
+        assert_eq!(up, down + 1);
+    }
+
+    /// Products and sums of all pairs of a coarse set, and of random pairs.
+    #[test]
+    fn sums_and_products_are_exact() {
+        let mut random = random();
+        for _ in 0..300_000 {
+            let [a, b] = [random(), random()];
+            for (bits, infinity, sum, product) in [
+                (10, 0x7C00, add::<F16> as fn(u16, u16) -> u16, mul::<F16> as fn(u16, u16) -> u16),
+                (7, 0x7F80, add::<Bf16>, mul::<Bf16>),
+            ] {
+                if a & 0x7FFF >= infinity || b & 0x7FFF >= infinity {
+                    continue;
+                }
+                let one = if bits == 10 { 0x3C00 } else { 0x3F80 };
+                if let Some(want) = exact(a, one, b, bits) {
+                    assert_eq!(sum(a, b), want, "{a:04x} + {b:04x}, {bits}");
+                }
+                // The zero has the product's sign, so that it changes nothing.
+                if let Some(want) = exact(a, b, (a ^ b) & 0x8000, bits) {
+                    assert_eq!(product(a, b), want, "{a:04x} * {b:04x}, {bits}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn conversions_agree_with_the_formula() {
+        for pattern in (0..=u16::MAX).filter(|bits| bits & 0x7FFF < 0x7C00) {
+            let (negative, integer, exponent) = parts(pattern, 10);
+            let value = integer as f64 * f64::from(exponent).exp2();
+            let value = if negative { -value } else { value };
+            assert_eq!(F16::widen(pattern).to_bits(), (value as f32).to_bits(), "{pattern:04x}");
+            assert_eq!(F16::narrow(value as f32), pattern);
+            assert_eq!(F16::narrow64(value), pattern);
+        }
+        let mut random = random();
+        for _ in 0..300_000 {
+            let bits = u64::from(random()) << 48 | u64::from(random()) << 32 | u64::from(random());
+            // Exponents around those of f16, fractions with far-off last bits.
+            let bits = bits & !(0x7FF << 52) | (u64::from(random()) % 46 + 1023 - 28) << 52;
+            let value = f64::from_bits(bits);
+            let integer = u128::from(bits & ((1 << 52) - 1) | 1 << 52);
+            let exponent = (bits >> 52 & 0x7FF) as i32 - 1075;
+            for (fraction_bits, got) in [(10, F16::narrow64(value)), (7, Bf16::narrow64(value))] {
+                assert_eq!(
+                    got,
+                    nearest(value < 0.0, integer, exponent, fraction_bits),
+                    "{value:e}"
+                );
+            }
+        }
+        assert_eq!(F16::narrow(f32::NAN), 0x7FFF);
+        assert_eq!(Bf16::narrow64(-f64::NAN), 0x7FFF);
+        assert_eq!(F16::narrow64(f64::INFINITY), 0x7C00);
+        assert_eq!(F16::narrow(65520.0), 0x7C00);
+        assert_eq!(F16::narrow(65519.996), 0x7BFF);
+        assert_eq!(Bf16::narrow(f32::MAX), 0x7F80);
+    }
 }

@@ -1,0 +1,80 @@
+//! Device operators: bytes become extents and a seed, which go through the check of the operator's
+//! test. Without a device there is nothing to run on; `simulate sm_90a cargo fuzz run ...` has one.
+
+use crate::tests::{layer_norm::LAYER_NORM, norm, rms_norm::RMS_NORM, rope};
+use expertile::{Dtype, Pairing};
+
+/// Takes bytes one after the other, zeros when they are used up.
+struct Bytes<'a>(std::slice::Iter<'a, u8>);
+
+impl Bytes<'_> {
+    fn next(&mut self) -> u8 {
+        self.0.next().copied().unwrap_or(0)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        let wide = u16::from_le_bytes([self.next(), self.next()]);
+        usize::from(wide) % end
+    }
+
+    fn dtype(&mut self) -> Dtype {
+        [Dtype::Bf16, Dtype::F16, Dtype::F32][self.below(3)]
+    }
+
+    fn number<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+
+    fn seed(&mut self) -> u64 {
+        u64::from_le_bytes(std::array::from_fn(|_| self.next()))
+    }
+}
+
+/// One call of `rope`.
+pub fn rope(data: &[u8]) {
+    let mut bytes = Bytes(data.iter());
+    let case = rope::Case {
+        tokens: bytes.below(12),
+        q_heads: bytes.below(49),
+        kv_heads: bytes.below(9),
+        head_dim_8: 2 + bytes.below(31),
+        page_size: 1 + bytes.below(40),
+        pages: 1 + bytes.below(5),
+        cache: bytes.below(3) as u8,
+        gap_8: bytes.below(3),
+        dtype: bytes.dtype(),
+        pairing: bytes.number(&[Pairing::Halves, Pairing::Interleaved]),
+        clip: bytes.number(&[None, Some(8.0), Some(0.3), Some(0.0)]),
+        first_position: bytes.below(1 << 16) as i32 - bytes.below(3) as i32,
+        special: bytes.below(2) == 1,
+        seed: bytes.seed(),
+    };
+    rope::check(&case).unwrap_or_else(|error| panic!("{case:?}: {error}"));
+}
+
+/// One call of `layer_norm`.
+pub fn layer_norm(data: &[u8]) {
+    norm(&LAYER_NORM, data);
+}
+
+/// One call of `rms_norm`.
+pub fn rms_norm(data: &[u8]) {
+    norm(&RMS_NORM, data);
+}
+
+fn norm(operator: &norm::Operator, data: &[u8]) {
+    let mut bytes = Bytes(data.iter());
+    let case = norm::Case {
+        tokens: bytes.below(9),
+        hidden_8: 1 + bytes.below(2048),
+        gap_8: bytes.below(3),
+        dtype: bytes.dtype(),
+        residual: bytes.below(4) as u8,
+        epsilon: bytes.number(&[1e-5, 0.0, 1.0]),
+        scale: bytes.number(&[1.0, 1e-3, 30.0]),
+        offset: bytes.number(&[0.0, 20.0]),
+        special: bytes.below(2) == 1,
+        seed: bytes.seed(),
+    };
+    norm::check(operator, &case).unwrap_or_else(|error| panic!("{case:?}: {error}"));
+}

@@ -1,0 +1,15 @@
+//! The checks of the operator tests, on the same devices.
+
+// Only what draws cases from a strategy is left over.
+#![allow(dead_code, unused_imports)]
+
+#[path = "../src/tests/harness.rs"]
+pub(crate) mod harness;
+#[path = "../src/tests/layer_norm.rs"]
+pub(crate) mod layer_norm;
+#[path = "../src/tests/norm.rs"]
+pub(crate) mod norm;
+#[path = "../src/tests/rms_norm.rs"]
+pub(crate) mod rms_norm;
+#[path = "../src/tests/rope.rs"]
+pub(crate) mod rope;
