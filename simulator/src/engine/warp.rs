@@ -133,7 +133,8 @@ impl Warp {
         let frame = &mut self.frames[at];
         (frame.parent, frame.local_base, frame.lanes) = (parent, local_base, lanes);
         let (registers, template) = (&mut frame.registers, &code.template);
-        registers.values.copy_from_slice(&template.values);
+        // Constants are never overwritten. Registers keep what an earlier frame left: none of it is
+        // valid, and a use that matters is reported.
         registers.valid.copy_from_slice(&template.valid);
         registers.predicates.copy_from_slice(&template.predicates);
         for &item in &code.specials {
