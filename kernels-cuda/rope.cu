@@ -52,30 +52,32 @@ struct HeadPart {
     Packed<T, WIDTH> high;
 };
 
-// The pair that a lane's index-th sine and cosine belong to.
+// Where a pair's sine and cosine are kept: in vectors of four for each lane, the first vectors of
+// all lanes before the second ones, so that neighbouring lanes read neighbouring banks.
 template <Pairing PAIRING, uint32_t WIDTH>
-__device__ inline uint32_t pair_of(uint32_t lane, uint32_t index, uint32_t pairs) {
-    if (PAIRING == Pairing::HALVES) {
-        return lane * WIDTH + index;
+__device__ inline uint32_t place_of(uint32_t pair, uint32_t pairs) {
+    // The lane and the pair's number within it: WIDTH together if halves are paired, else half of
+    // them from the low vector and half from the high one.
+    uint32_t lane = pair / WIDTH, index = pair % WIDTH;
+    if (PAIRING == Pairing::NEIGHBOURS) {
+        uint32_t in_high = pair >= pairs / 2 ? 1 : 0;
+        uint32_t in_half = pair - in_high * (pairs / 2);
+        lane = in_half / (WIDTH / 2);
+        index = in_high * (WIDTH / 2) + in_half % (WIDTH / 2);
     }
-    uint32_t in_high = index / (WIDTH / 2);
-    return in_high * (pairs / 2) + lane * (WIDTH / 2) + index % (WIDTH / 2);
+    return (index / 4 * (pairs / WIDTH) + lane) * 4 + index % 4;
 }
 
-// Fills `token`. The sines and cosines of a lane are kept in vectors of four, the first vectors of
-// all lanes before the second ones: so neighbouring lanes read neighbouring banks.
 template <Pairing PAIRING, uint32_t WIDTH>
 __device__ inline void describe_token(const RopeParams &p, Token &token) {
     uint32_t pairs = p.head_dim / 2;
-    uint32_t lanes = pairs / WIDTH;
     if (threadIdx.x < pairs) {
-        uint32_t vector = threadIdx.x / 4;
-        uint32_t index = vector / lanes * 4 + threadIdx.x % 4;
-        uint32_t pair = pair_of<PAIRING, WIDTH>(vector % lanes, index, pairs);
+        uint32_t pair = threadIdx.x;
         float position = static_cast<float>(p.positions[blockIdx.x]);
         SineCosine of_angle = expertile_sincos(position * p.inv_freq[pair]);
-        token.cosine[threadIdx.x] = of_angle.cosine;
-        token.sine[threadIdx.x] = of_angle.sine;
+        uint32_t place = place_of<PAIRING, WIDTH>(pair, pairs);
+        token.cosine[place] = of_angle.cosine;
+        token.sine[place] = of_angle.sine;
     } else if (threadIdx.x == MAX_PAIRS) {
         // A negative slot is a large one.
         uint64_t slot = static_cast<uint64_t>(p.slot_mapping[blockIdx.x]);

@@ -1,7 +1,7 @@
 //! Warp instructions per second of a kernel in a PTX file.
 //!
-//! `engine_speed FILE.ptx KERNEL BLOCKS THREADS [SEED]`: every parameter that is a pointer gets its own
-//! buffer; see the table below for the kernels known.
+//! `engine_speed FILE.ptx KERNEL BLOCKS THREADS [SEEDS]`, for the kernels `rope_bf16` and
+//! `layer_norm_bf16` (hidden 6144) and others with the parameters below.
 
 use expertile_simulator::engine::{Device, INSTRUCTION_LIMIT, Launch, Program};
 use expertile_simulator::memory::Memory;
@@ -36,6 +36,41 @@ fn main() {
                 parameters.extend(buffer(u64::from(n) * 4).to_le_bytes());
             }
             parameters.extend(n.to_le_bytes());
+        }
+        // `kernels.h`: RopeParams of DBRX, and NormParams.
+        "rope_bf16" => {
+            let tokens = u64::from(blocks);
+            let data =
+                [buffer(tokens * 64 * 256), buffer(tokens * 8 * 256), buffer(tokens * 8 * 256)];
+            let positions = buffer(tokens * 4);
+            let slots = buffer(tokens * 8);
+            for token in 0..tokens {
+                memory.write(positions + 4 * token, &(token as u32).to_le_bytes()).expect("memory");
+                memory.write(slots + 8 * token, &token.to_le_bytes()).expect("memory");
+            }
+            let frequencies = memory.allocate(256).expect("memory");
+            memory.write(frequencies, &[0x3C; 256]).expect("memory");
+            for value in data.into_iter().chain([positions, slots, frequencies]) {
+                parameters.extend(value.to_le_bytes());
+            }
+            for stride in [64 * 128, tokens * 1024, 1024, 128, tokens * 1024, 1024, 128, tokens] {
+                parameters.extend(stride.to_le_bytes());
+            }
+            for extent in [blocks, 48, 8, 128, blocks, 64] {
+                parameters.extend(extent.to_le_bytes());
+            }
+            parameters.extend(8f32.to_le_bytes());
+            parameters.extend(0u32.to_le_bytes());
+        }
+        "layer_norm_bf16" => {
+            for bytes in [rows, rows, u64::from(hidden) * 2, rows, rows] {
+                parameters.extend(buffer(bytes).to_le_bytes());
+            }
+            (0..4).for_each(|_| parameters.extend(u64::from(hidden).to_le_bytes()));
+            parameters.extend(blocks.to_le_bytes());
+            parameters.extend(hidden.to_le_bytes());
+            parameters.extend(1e-5f32.to_le_bytes());
+            parameters.extend(0u32.to_le_bytes());
         }
         _ => {
             for bytes in [rows, u64::from(hidden) * 2, rows] {

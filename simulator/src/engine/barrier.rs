@@ -66,7 +66,7 @@ impl Barriers {
         }
         let all = self.threads.next_multiple_of(32);
         let count = how.count.unwrap_or(all);
-        if count == 0 || count % 32 != 0 {
+        if count == 0 || !count.is_multiple_of(32) {
             return fault(format!("barrier {id}: {count} threads are no whole number of warps"));
         }
         if count > all {

@@ -17,6 +17,7 @@ mod ops_bits;
 mod ops_compare;
 mod ops_control;
 mod ops_convert;
+mod ops_copy;
 mod ops_float;
 mod ops_half;
 mod ops_integer;
@@ -27,6 +28,8 @@ mod random;
 mod registers;
 mod schedule;
 mod special;
+mod step;
+mod stuck;
 mod warp;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,96 @@
 //! What atomics do with the old value (PTX ISA, "atom", "red").
 
+use super::context::Context;
+use super::function::{Element, Window};
+use super::instruction::{Execute, Flow, Op};
 use super::ops_half::{Bf16, F16, Half};
-use super::ops_memory::Update;
+use super::ops_memory::{addresses, by_window, outside};
+use super::registers::Cell;
+use crate::memory;
+use crate::report::Kind;
+
+/// An atomic: `extra`: index of the access; its elements are the destination and the operands.
+pub(super) struct Atomic<O>(std::marker::PhantomData<O>);
+
+/// What an atomic does with the old bits and its operands.
+pub(super) trait Update {
+    fn update(old: u64, b: u64, c: u64) -> u64;
+}
+
+impl<O: Update> Execute for Atomic<O> {
+    fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
+        let function = context.function;
+        let access = &function.accesses[op.extra as usize];
+        let base = addresses(context, op, access, mask);
+        let operand = |context: &Context<'_>, slot: u32| -> [u64; 32] {
+            if access.bytes == 8 {
+                *u64::lanes(context.registers, slot)
+            } else {
+                u32::lanes(context.registers, slot).map(u64::from)
+            }
+        };
+        let (b, c) = (operand(context, op.b), operand(context, op.c));
+        let undefined = mask & !(context.registers.valid(op.b) & context.registers.valid(op.c));
+        if undefined != 0 {
+            context.note_undefined(op, undefined, "the operand of an atomic");
+        }
+        let mut old = [0u64; 32];
+        let mut written = 0;
+        let result = by_window(access.window, &base, mask, |window, addresses, mask| {
+            let (order, count) = context.state.random.order(mask);
+            let state = &mut *context.state;
+            let mut update = |lane: u32, bytes: &mut [u8]| {
+                let mut word = [0; 8];
+                word[..bytes.len()].copy_from_slice(bytes);
+                let before = u64::from_le_bytes(word);
+                old[lane as usize] = before;
+                let after = O::update(before, b[lane as usize], c[lane as usize]);
+                bytes.copy_from_slice(&after.to_le_bytes()[..bytes.len()]);
+            };
+            let (bytes, order_of) = (access.bytes, access.order);
+            let warp = context.place.warp;
+            let shape = memory::Access { addresses, mask, bytes, order: order_of, warp };
+            let (clocks, findings) = (&mut state.clocks, &mut state.findings);
+            let lanes = &order[..count];
+            written |= match window {
+                Window::Global => {
+                    context.memory.atomic(clocks, &shape, lanes, &mut update, findings)?
+                }
+                Window::Shared => {
+                    context.shared.atomic(clocks, &shape, lanes, &mut update, findings)?
+                }
+                _ => {
+                    let lane = mask.trailing_zeros();
+                    let what = "space has no atomics; it";
+                    return Err(outside(lane, addresses[lane as usize], what, 0));
+                }
+            };
+            Ok(())
+        });
+        if let Err(fault) = result {
+            return context.access_fault(fault, access.bytes);
+        }
+        if let Some(Element { slot: Some(slot), .. }) = access.elements.first() {
+            if access.bytes == 8 {
+                context.registers.write(*slot, mask, &old, written);
+            } else {
+                context.registers.write(*slot, mask, &old.map(|v| v as u32), written);
+            }
+        }
+        if mask & !written != 0 {
+            context.note(
+                op,
+                Kind::Uninitialized,
+                (mask & !written).trailing_zeros(),
+                String::from("the atomic's memory was never written"),
+            );
+        }
+        if !context.state.findings.is_empty() {
+            context.note_races(op);
+        }
+        Flow::Next
+    }
+}
 
 macro_rules! updates {
     ($($name:ident |$old:ident, $b:ident, $c:ident| $body:expr;)*) => {$(

@@ -9,15 +9,15 @@ use super::registers::{Cell, Lane};
 
 /// A relation as an operator's type.
 pub(super) trait Operator {
-    const ORDERED: bool;
     fn holds<T: PartialOrd>(a: T, b: T) -> bool;
 }
 
 macro_rules! operators {
-    ($($name:ident, $ordered:expr, |$a:ident, $b:ident| $body:expr;)*) => {$(
+    ($($name:ident |$a:ident, $b:ident| $body:expr;)*) => {$(
         pub(super) struct $name;
+        // NaN tells these comparisons apart from their negated opposites.
+        #[allow(clippy::double_comparisons, clippy::neg_cmp_op_on_partial_ord)]
         impl Operator for $name {
-            const ORDERED: bool = $ordered;
             #[inline(always)]
             fn holds<T: PartialOrd>($a: T, $b: T) -> bool {
                 $body
@@ -27,21 +27,21 @@ macro_rules! operators {
 }
 
 operators! {
-    Equal, true, |a, b| a == b;
-    NotEqual, true, |a, b| a < b || a > b;
-    Less, true, |a, b| a < b;
-    LessEqual, true, |a, b| a <= b;
-    Greater, true, |a, b| a > b;
-    GreaterEqual, true, |a, b| a >= b;
+    Equal |a, b| a == b;
+    NotEqual |a, b| a < b || a > b;
+    Less |a, b| a < b;
+    LessEqual |a, b| a <= b;
+    Greater |a, b| a > b;
+    GreaterEqual |a, b| a >= b;
     // True also if an operand is NaN.
-    EqualOrNan, false, |a, b| !(a < b || a > b);
-    NotEqualOrNan, false, |a, b| a != b;
-    LessOrNan, false, |a, b| !(a >= b);
-    LessEqualOrNan, false, |a, b| !(a > b);
-    GreaterOrNan, false, |a, b| !(a <= b);
-    GreaterEqualOrNan, false, |a, b| !(a < b);
-    Numbers, true, |a, b| a <= b || a >= b;
-    SomeNan, false, |a, b| !(a <= b || a >= b);
+    EqualOrNan |a, b| !(a < b || a > b);
+    NotEqualOrNan |a, b| a != b;
+    LessOrNan |a, b| !(a >= b);
+    LessEqualOrNan |a, b| !(a > b);
+    GreaterOrNan |a, b| !(a <= b);
+    GreaterEqualOrNan |a, b| !(a < b);
+    Numbers |a, b| a <= b || a >= b;
+    SomeNan |a, b| !(a <= b || a >= b);
 }
 
 /// An operator on a type.

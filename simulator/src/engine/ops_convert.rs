@@ -13,7 +13,6 @@ operations! {
     Unary UnsignedWord [A: u32] -> u64 { |a| a.into() }
     Unary LowHalf [A: u32] -> u16 { |a| a as u16 }
     Unary HighHalf [A: u32] -> u16 { |a| (a >> 16) as u16 }
-    Unary Byte0 [A: u32] -> u8 { |a| a as u8 }
     Binary JoinHalves [A: u16, B: u16] -> u32 { |a, b| u32::from(a) | u32::from(b) << 16 }
     Binary JoinWords [A: u32, B: u32] -> u64 { |a, b| u64::from(a) | u64::from(b) << 32 }
     Binary JoinBytes [A: u8, B: u8] -> u16 { |a, b| u16::from(a) | u16::from(b) << 8 }
@@ -25,7 +24,6 @@ operations! {
     Unary FromShared [A: u64] -> u64 { |a| a.wrapping_add(SHARED_WINDOW) }
     Unary ToLocal [A: u64] -> u64 { |a| a.wrapping_sub(LOCAL_WINDOW) }
     Unary FromLocal [A: u64] -> u64 { |a| a.wrapping_add(LOCAL_WINDOW) }
-    Unary F32FromBf16 [A: u16] -> u32 { |a| u32::from(a) << 16 }
 }
 
 pub(super) type Copy32 = Map1<CopyNarrow>;

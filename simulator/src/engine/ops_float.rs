@@ -6,14 +6,17 @@ use super::instruction::operations;
 pub(super) const NAN32: f32 = f32::from_bits(0x7FFF_FFFF);
 pub(super) const NAN64: f64 = f64::from_bits(0x7FF8_0000_0000_0000);
 
+// By bits: to the optimiser one NaN is as good as another.
 #[inline(always)]
-fn canonical(value: f32) -> f32 {
-    if value.is_nan() { NAN32 } else { value }
+pub(super) fn canonical(value: f32) -> f32 {
+    let bits = value.to_bits();
+    f32::from_bits(if bits & !(1 << 31) > 0x7F80_0000 { NAN32.to_bits() } else { bits })
 }
 
 #[inline(always)]
-fn canonical64(value: f64) -> f64 {
-    if value.is_nan() { NAN64 } else { value }
+pub(super) fn canonical64(value: f64) -> f64 {
+    let bits = value.to_bits();
+    f64::from_bits(if bits & !(1 << 63) > 0x7FF << 52 { NAN64.to_bits() } else { bits })
 }
 
 operations! {

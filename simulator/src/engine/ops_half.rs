@@ -62,7 +62,7 @@ fn odd(value: f64) -> f32 {
         return nearest;
     }
     let outside = f64::from(nearest).abs() > value.abs();
-    f32::from_bits(nearest.to_bits() - u32::from(outside) | 1)
+    f32::from_bits((nearest.to_bits() - u32::from(outside)) | 1)
 }
 
 /// `a * b + c` with the last bit of an inexact result set, so that a later rounding is right.

@@ -62,7 +62,6 @@ operations! {
     Binary MaxS32 [A: i32, B: i32] -> i32 { |a, b| a.max(b) }
     Binary MaxU64 [A: u64, B: u64] -> u64 { |a, b| a.max(b) }
     Binary MaxS64 [A: i64, B: i64] -> i64 { |a, b| a.max(b) }
-    Unary MaxZero [A: i32] -> i32 { |a| a.max(0) }
     Unary Abs16 [A: i16] -> i16 { |a| a.wrapping_abs() }
     Unary Abs32 [A: i32] -> i32 { |a| a.wrapping_abs() }
     Unary Abs64 [A: i64] -> i64 { |a| a.wrapping_abs() }

@@ -5,7 +5,6 @@ use super::function::{Access, Element, Window};
 use super::instruction::{Execute, Flow, Op};
 use super::registers::{Cell, Registers};
 use crate::memory::{self, AccessFault, Order};
-use crate::report::Kind;
 
 /// `extra`: index of the access.
 pub(super) struct Load;
@@ -78,11 +77,11 @@ pub(super) fn by_window(
     Ok(())
 }
 
-fn outside(lane: u32, address: u64, what: &str, bytes: usize) -> AccessFault {
+pub(super) fn outside(lane: u32, address: u64, what: &str, bytes: usize) -> AccessFault {
     AccessFault::OutOfBounds { lane, address, message: format!("the {what} has {bytes} bytes") }
 }
 
-fn lanes(mask: u32) -> impl Iterator<Item = u32> {
+pub(super) fn lanes(mask: u32) -> impl Iterator<Item = u32> {
     (0..32).filter(move |lane| mask >> lane & 1 == 1)
 }
 
@@ -96,7 +95,7 @@ fn check(
 ) -> Result<(), AccessFault> {
     for lane in lanes(mask) {
         let address = addresses[lane as usize];
-        if address % u64::from(bytes) != 0 {
+        if !address.is_multiple_of(bytes.into()) {
             return Err(AccessFault::Misaligned { lane, address });
         }
         if address.saturating_add(bytes.into()) > size as u64 {
@@ -107,7 +106,7 @@ fn check(
 }
 
 /// Reads `bytes` of each lane; gives the lanes all of whose bytes were written.
-fn read(
+pub(super) fn read(
     context: &mut Context<'_>,
     window: Window,
     addresses: &[u64; 32],
@@ -144,7 +143,7 @@ fn read(
     }
 }
 
-fn write(
+pub(super) fn write(
     context: &mut Context<'_>,
     window: Window,
     addresses: &[u64; 32],
@@ -259,10 +258,11 @@ impl Execute for Load {
             let data = &*context.state.data;
             put_element(context.registers, element, shape, data, place, mask, written);
         }
-        if access.elements.len() > 1 && written & mask != mask {
-            if let Err(fault) = reload(context, access, &base, mask & !written) {
-                return context.access_fault(fault, total);
-            }
+        if access.elements.len() > 1
+            && written & mask != mask
+            && let Err(fault) = reload(context, access, &base, mask & !written)
+        {
+            return context.access_fault(fault, total);
         }
         if !context.state.findings.is_empty() {
             context.note_races(op);
@@ -403,186 +403,6 @@ pub(super) struct Nothing;
 
 impl Execute for Nothing {
     fn execute(_: &mut Context<'_>, _: &Op, _: u32) -> Flow {
-        Flow::Next
-    }
-}
-
-/// `cp.async`: `a` is the slot of the destination, `b` and `c` the slots of the bytes to read and of
-/// nothing; `extra` the access of the source; `d` the bytes to write.
-pub(super) struct CopyAsync;
-
-impl Execute for CopyAsync {
-    fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
-        let function = context.function;
-        let (from, to) = (&function.accesses[op.extra as usize], op.extra as usize + 1);
-        let to = &function.accesses[to];
-        let bytes = from.bytes;
-        let (source, target) =
-            (addresses(context, op, from, mask), addresses(context, op, to, mask));
-        let lengths = *u32::lanes(context.registers, op.b);
-        let undefined = mask & !context.registers.valid(op.b);
-        if undefined != 0 {
-            context.note_undefined(op, undefined, "the number of bytes");
-        }
-        let whole = lanes(mask).filter(|&lane| lengths[lane as usize] >= bytes);
-        let whole = whole.fold(0, |mask, lane| mask | 1 << lane);
-        let mut copies: Vec<(u32, [u8; 16], bool)> = Vec::new();
-        for lane in lanes(mask & !whole) {
-            copies.push((lane, [0; 16], true));
-        }
-        if whole != 0 {
-            match read(context, Window::Global, &source, whole, bytes, from.order) {
-                Err(fault) => return context.access_fault(fault, bytes),
-                Ok(written) => {
-                    for lane in lanes(whole) {
-                        let mut data = [0; 16];
-                        let at = (lane * bytes) as usize;
-                        let part = &context.state.data[at..at + bytes as usize];
-                        data[..bytes as usize].copy_from_slice(part);
-                        copies.push((lane, data, written >> lane & 1 == 1));
-                    }
-                }
-            }
-        }
-        for (lane, data, _) in copies.iter_mut().filter(|c| whole >> c.0 & 1 == 0) {
-            // Part of the bytes: the rest is zero.
-            for at in 0..lengths[*lane as usize] {
-                let one = source.map(|address| address.wrapping_add(at.into()));
-                match read(context, Window::Global, &one, 1 << *lane, 1, from.order) {
-                    Err(fault) => return context.access_fault(fault, 1),
-                    Ok(_) => data[at as usize] = context.state.data[*lane as usize],
-                }
-            }
-        }
-        // Until it is waited for, nothing defined is there.
-        match write(context, Window::Shared, &target, mask, bytes, Order::Weak, 0) {
-            Err(fault) => return context.access_fault(fault, bytes),
-            Ok(()) => {}
-        }
-        for (lane, data, defined) in copies {
-            context.copies.push(lane, target[lane as usize], bytes, data, defined);
-        }
-        if !context.state.findings.is_empty() {
-            context.note_races(op);
-        }
-        Flow::Next
-    }
-}
-
-pub(super) struct CommitCopies;
-
-impl Execute for CommitCopies {
-    fn execute(context: &mut Context<'_>, _: &Op, mask: u32) -> Flow {
-        context.copies.commit(mask);
-        Flow::Next
-    }
-}
-
-/// `cp.async.wait_group`: `extra` groups may be left, or u64::MAX for `wait_all`.
-pub(super) struct WaitCopies;
-
-impl Execute for WaitCopies {
-    fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
-        let left = if op.extra == u64::MAX { None } else { Some(op.extra as u32) };
-        for copy in context.copies.take(mask, left) {
-            let mut target = [0; 32];
-            target[copy.lane as usize] = copy.to;
-            let at = (copy.lane * copy.bytes) as usize;
-            let bytes = copy.bytes as usize;
-            context.state.data[at..at + bytes].copy_from_slice(&copy.data[..bytes]);
-            let (lane, defined) = (1 << copy.lane, if copy.defined { u32::MAX } else { 0 });
-            let written =
-                write(context, Window::Shared, &target, lane, copy.bytes, Order::Weak, defined);
-            if let Err(fault) = written {
-                return context.access_fault(fault, copy.bytes);
-            }
-        }
-        if !context.state.findings.is_empty() {
-            context.note_races(op);
-        }
-        Flow::Next
-    }
-}
-
-/// An atomic: `extra`: index of the access; its elements are the destination and the operands.
-pub(super) struct Atomic<O>(std::marker::PhantomData<O>);
-
-/// What an atomic does with the old bits and its operands.
-pub(super) trait Update {
-    fn update(old: u64, b: u64, c: u64) -> u64;
-}
-
-impl<O: Update> Execute for Atomic<O> {
-    fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
-        let function = context.function;
-        let access = &function.accesses[op.extra as usize];
-        let base = addresses(context, op, access, mask);
-        let operand = |context: &Context<'_>, slot: u32| -> [u64; 32] {
-            if access.bytes == 8 {
-                *u64::lanes(context.registers, slot)
-            } else {
-                u32::lanes(context.registers, slot).map(u64::from)
-            }
-        };
-        let (b, c) = (operand(context, op.b), operand(context, op.c));
-        let undefined = mask & !(context.registers.valid(op.b) & context.registers.valid(op.c));
-        if undefined != 0 {
-            context.note_undefined(op, undefined, "the operand of an atomic");
-        }
-        let mut old = [0u64; 32];
-        let mut written = 0;
-        let result = by_window(access.window, &base, mask, |window, addresses, mask| {
-            let (order, count) = context.state.random.order(mask);
-            let state = &mut *context.state;
-            let mut update = |lane: u32, bytes: &mut [u8]| {
-                let mut word = [0; 8];
-                word[..bytes.len()].copy_from_slice(bytes);
-                let before = u64::from_le_bytes(word);
-                old[lane as usize] = before;
-                let after = O::update(before, b[lane as usize], c[lane as usize]);
-                bytes.copy_from_slice(&after.to_le_bytes()[..bytes.len()]);
-            };
-            let (bytes, order_of) = (access.bytes, access.order);
-            let warp = context.place.warp;
-            let shape = memory::Access { addresses, mask, bytes, order: order_of, warp };
-            let (clocks, findings) = (&mut state.clocks, &mut state.findings);
-            let lanes = &order[..count];
-            written |= match window {
-                Window::Global => {
-                    context.memory.atomic(clocks, &shape, lanes, &mut update, findings)?
-                }
-                Window::Shared => {
-                    context.shared.atomic(clocks, &shape, lanes, &mut update, findings)?
-                }
-                _ => {
-                    let lane = mask.trailing_zeros();
-                    let what = "space has no atomics; it";
-                    return Err(outside(lane, addresses[lane as usize], what, 0));
-                }
-            };
-            Ok(())
-        });
-        if let Err(fault) = result {
-            return context.access_fault(fault, access.bytes);
-        }
-        if let Some(Element { slot: Some(slot), .. }) = access.elements.first() {
-            if access.bytes == 8 {
-                context.registers.write(*slot, mask, &old, written);
-            } else {
-                context.registers.write(*slot, mask, &old.map(|v| v as u32), written);
-            }
-        }
-        if mask & !written != 0 {
-            context.note(
-                op,
-                Kind::Uninitialized,
-                (mask & !written).trailing_zeros(),
-                String::from("the atomic's memory was never written"),
-            );
-        }
-        if !context.state.findings.is_empty() {
-            context.note_races(op);
-        }
         Flow::Next
     }
 }

@@ -1,7 +1,7 @@
 //! Conversions between integers and floating point (PTX ISA, "cvt").
 
 use super::instruction::operations;
-use super::ops_float::{NAN32, NAN64};
+use super::ops_float::{canonical, canonical64};
 
 operations! {
     Unary S32ToF32 [A: i32] -> f32 { |a| a as f32 }
@@ -12,8 +12,8 @@ operations! {
     Unary U32ToF64 [A: u32] -> f64 { |a| a.into() }
     Unary S64ToF64 [A: i64] -> f64 { |a| a as f64 }
     Unary U64ToF64 [A: u64] -> f64 { |a| a as f64 }
-    Unary F32ToF64 [A: f32] -> f64 { |a| if a.is_nan() { NAN64 } else { a.into() } }
-    Unary F64ToF32 [A: f64] -> f32 { |a| if a.is_nan() { NAN32 } else { a as f32 } }
+    Unary F32ToF64 [A: f32] -> f64 { |a| canonical64(a.into()) }
+    Unary F64ToF32 [A: f64] -> f32 { |a| canonical(a as f32) }
     Unary NearestF32 [A: f32] -> f32 { |a| a.round_ties_even() }
     Unary TruncateF32 [A: f32] -> f32 { |a| a.trunc() }
     Unary FloorF32 [A: f32] -> f32 { |a| a.floor() }

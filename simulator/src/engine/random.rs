@@ -19,7 +19,7 @@ impl Random {
 
     /// A number below `count`, which is not 0.
     pub(super) fn below(&mut self, count: u32) -> u32 {
-        ((self.next() >> 32) * u64::from(count) >> 32) as u32
+        (((self.next() >> 32) * u64::from(count)) >> 32) as u32
     }
 
     /// The lanes of a mask in random order.

@@ -41,8 +41,8 @@ pub(super) struct Schedule {
     endless: u32,
 }
 
-const LONG_TURN: u32 = 1 << 14;
-const PATIENCE: u32 = 64;
+const LONG_TURN: u32 = 1 << 13;
+const PATIENCE: u32 = 16;
 
 impl Schedule {
     pub(super) fn new(random: &mut Random) -> Schedule {
@@ -73,7 +73,7 @@ impl Schedule {
 
     fn quantum(&self, random: &mut Random) -> u32 {
         match self.turns {
-            _ if self.is_endless() => 32 + random.below(512),
+            _ if self.is_endless() => 32 + random.below(256),
             Turns::Long => LONG_TURN,
             Turns::Medium => 64 + random.below(2048),
             Turns::Mixed => match random.below(4) {

@@ -5,12 +5,12 @@ use super::asynchronous::Copies;
 use super::barrier::Barriers;
 use super::context::{Action, BarrierUse, Context, Fault, Meeting, Place, State};
 use super::function::Function;
-use super::instruction::{Flow, Op, Result as Destination};
+use super::instruction::{Op, Result as Destination};
 use super::local::Local;
 use super::registers::Registers;
 use super::special::{self, Identity};
+use super::step::execute;
 use crate::memory::{Memory, Region};
-use crate::report::Kind;
 
 /// What a group does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +133,8 @@ impl Warp {
         let frame = &mut self.frames[at];
         (frame.parent, frame.local_base, frame.lanes) = (parent, local_base, lanes);
         let (registers, template) = (&mut frame.registers, &code.template);
-        registers.values.copy_from_slice(&template.values);
+        // Constants are never overwritten. Registers keep what an earlier frame left: none of it is
+        // valid, and a use that matters is reported.
         registers.valid.copy_from_slice(&template.valid);
         registers.predicates.copy_from_slice(&template.predicates);
         for &item in &code.specials {
@@ -405,93 +406,5 @@ impl Warp {
             woken = true;
             (group.wait, group.pc) = (Wait::Ready, group.pc + 1);
         }
-    }
-}
-
-/// Executes instructions in sequence. Returns where it stopped, and whether for an action; the
-/// group may also have come to `limit`, or to the end of its budget.
-fn execute(
-    context: &mut Context<'_>,
-    function: &Function,
-    mut pc: u32,
-    limit: u32,
-    budget: &mut u32,
-) -> (u32, bool) {
-    let mut issued = 0;
-    let mut stopped = false;
-    loop {
-        let op = &function.ops[pc as usize];
-        let guard = context.registers.predicate(op.guard);
-        let mask = context.active & (guard.value ^ op.flip);
-        issued += u64::from(op.counts);
-        *budget -= 1;
-        let mut flow = Flow::Next;
-        let undefined = context.active & !guard.valid;
-        if mask != 0 {
-            // SAFETY: `handler` chose the function for this processor.
-            flow = unsafe { (op.run)(context, op, mask) };
-        }
-        if undefined != 0 {
-            undefined_guard(context, op, undefined);
-        }
-        match flow {
-            Flow::Next => pc += 1,
-            Flow::Jump => pc = context.target,
-            Flow::Stop => {
-                stopped = true;
-                break;
-            }
-        }
-        if *budget == 0 || pc == limit {
-            break;
-        }
-    }
-    context.state.counters.warp_instructions += issued;
-    (pc, stopped)
-}
-
-#[cold]
-fn undefined_guard(context: &mut Context<'_>, op: &Op, lanes: u32) {
-    match op.result {
-        Destination::Effect => context.note_undefined(op, lanes, "the predicate"),
-        Destination::Register => context.registers.set_valid(op.d, lanes, 0),
-        Destination::Predicate => {
-            for at in [op.d, op.extra as u32] {
-                if at != 0 {
-                    context.registers.predicates[at as usize].valid &= !lanes;
-                }
-            }
-        }
-    }
-}
-
-impl Warp {
-    /// Reports what the warp waits for, for a block in which nothing can go on.
-    pub(super) fn describe(&self, program: &Program, barriers: &Barriers) -> Vec<String> {
-        let describe = |group: &Group| {
-            let function = &program.functions[self.frames[group.frame as usize].function as usize];
-            let source = function.ops[group.pc as usize].source;
-            let at = &function.places[source as usize];
-            let why = match group.wait {
-                Wait::Ready => String::from("nothing"),
-                Wait::Barrier(id) => barriers.describe(id),
-                Wait::Meeting(meeting) => {
-                    let missing = meeting.members & self.live & !group.mask;
-                    format!("lanes {missing:#010x}")
-                }
-            };
-            let (index, mask) = (self.place.index, group.mask);
-            format!("warp {index} lanes {mask:#010x} at `{}` wait for {why}", at.text)
-        };
-        self.groups.iter().map(describe).collect()
-    }
-
-    /// The kind of fault if this warp's waiting is why nothing goes on.
-    pub(super) fn blame(&self) -> Kind {
-        let aligned = self.groups.iter().any(|group| match group.wait {
-            Wait::Meeting(meeting) => meeting.aligned,
-            _ => false,
-        });
-        if aligned { Kind::Divergence } else { Kind::Deadlock }
     }
 }

@@ -4,7 +4,7 @@ use super::super::instruction::{Binary, Map1, Map2, Map3, Ternary, Unary};
 use super::super::ops_bits::*;
 use super::super::ops_compare::*;
 use super::super::registers::Lane;
-use super::modifiers::{Modifiers, type_named};
+use super::modifiers::Modifiers;
 use super::operand::exactly;
 use super::{Decoder, bytes_of, is_signed, is_wide};
 use crate::ptx::{Operand, Type};
@@ -332,10 +332,5 @@ impl Decoder<'_> {
             _ => return Err(format!(".{operator} is no comparison")),
         }
         Ok(())
-    }
-
-    /// Whether the part names a type: `set` has two.
-    pub(super) fn is_type(part: &str) -> bool {
-        type_named(part).is_some()
     }
 }

@@ -3,6 +3,7 @@
 use super::super::context::PARAMETER_WINDOW;
 use super::super::function::{Access, Element, Window};
 use super::super::ops_atomic::*;
+use super::super::ops_copy::*;
 use super::super::ops_memory::*;
 use super::modifiers::Modifiers;
 use super::operand::exactly;
@@ -115,13 +116,9 @@ impl Decoder<'_> {
             }
         }
         // A generic address may name a variable of any space, where the space is known here.
-        if window == Window::Generic {
-            if let Base::Symbol(name) = base {
-                window = match self.symbols.variables.contains_key(name) {
-                    true => Window::Global,
-                    false => Window::Shared,
-                };
-            }
+        if let (Window::Generic, Base::Symbol(name)) = (window, base) {
+            let is_global = self.symbols.variables.contains_key(name);
+            window = if is_global { Window::Global } else { Window::Shared };
         }
         access.window = window;
         Ok(access)

@@ -5,6 +5,7 @@ mod arithmetic;
 mod bits;
 mod control;
 mod convert;
+mod cvt;
 mod exchange;
 mod memory;
 mod modifiers;

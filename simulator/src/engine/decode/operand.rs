@@ -3,7 +3,7 @@
 use super::super::context::{FUNCTION_BASE, PARAMETER_WINDOW};
 use super::super::ops_convert::{Narrow, WidenSigned, WidenUnsigned};
 use super::super::special::{self, Special};
-use super::{Decoder, Home, bytes_of, is_signed, is_wide};
+use super::{Decoder, Home, is_signed, is_wide};
 use crate::ptx::{Operand, Type};
 
 impl Decoder<'_> {
@@ -155,13 +155,6 @@ impl Decoder<'_> {
         match operand {
             Operand::Vector(elements) => elements.iter().collect(),
             other => vec![other],
-        }
-    }
-
-    pub(super) fn destination_bytes(&self, operand: &Operand) -> u32 {
-        match operand {
-            Operand::Register(register) => bytes_of(self.register_type(*register)),
-            _ => 0,
         }
     }
 }
