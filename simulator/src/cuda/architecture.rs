@@ -140,8 +140,8 @@ pub(super) fn attribute(card: &Architecture, ordinal: usize, number: u32) -> Opt
         5..=7 => GRID_LIMIT[number as usize - 5] as i32,
         8 => DEFAULT_SHARED_BYTES,
         9 => CONSTANT_BYTES,
-        10 => 32,         // warp size
-        11 => i32::MAX,   // pitch
+        10 => 32,                                // warp size
+        11 => i32::MAX,                          // pitch
         12 | 82 => REGISTERS_PER_MULTIPROCESSOR, // of a block, of a multiprocessor
         13 => card.clock_khz,
         14 => 512, // texture alignment
@@ -196,10 +196,10 @@ pub(super) fn attribute(card: &Architecture, ordinal: usize, number: u32) -> Opt
         85 => ordinal as i32,
         86 => 0, // host atomics
         87 => card.double_ratio,
-        90 => 1,               // compute preemption
-        91 => 0,               // host pointers on the device: not modelled
+        90 => 1,                  // compute preemption
+        91 => 0,                  // host pointers on the device: not modelled
         92..=94 | 122 | 123 => 0, // stream memory operations: not modelled
-        95 => 1,               // cooperative launch
+        95 => 1,                  // cooperative launch
         96 => 0,
         97 => card.shared_bytes_per_block(),
         98 => 0,
@@ -216,11 +216,17 @@ pub(super) fn attribute(card: &Architecture, ordinal: usize, number: u32) -> Opt
         115 => 1, // stream-ordered allocation
         116 => 0,
         117 | 118 => 0,
-        119 => 0, // memory pools share no handles
+        119 => 0,      // memory pools share no handles
         120 => hopper, // clusters
         121 | 124 | 125 => 0,
-        126 => if hopper == 1 { 4 } else { 1 }, // memory synchronisation domains
-        127 => hopper,                          // tensor maps
+        126 => {
+            if hopper == 1 {
+                4
+            } else {
+                1
+            }
+        } // memory synchronisation domains
+        127 => hopper, // tensor maps
         128..=130 => 0,
         131 | 134 => -1, // NUMA nodes
         132 | 133 | 135..=138 => 0,

@@ -44,13 +44,13 @@ impl Driver {
             stopped: false,
             fatal: None,
             limits: BTreeMap::from([
-                (0, 1024),     // stack
-                (1, 1 << 20),  // printf
-                (2, 8 << 20),  // heap
-                (3, 2),        // depth of device-side synchronisation
-                (4, 2048),     // pending device-side launches
-                (5, 64),       // L2 fetch granularity
-                (6, 0),        // persisting L2
+                (0, 1024),    // stack
+                (1, 1 << 20), // printf
+                (2, 8 << 20), // heap
+                (3, 2),       // depth of device-side synchronisation
+                (4, 2048),    // pending device-side launches
+                (5, 64),      // L2 fetch granularity
+                (6, 0),       // persisting L2
             ]),
             cache_config: 0,
             peers: Vec::new(),
@@ -151,7 +151,10 @@ extern "C" fn cuCtxDestroy_v2(context: Handle) -> u32 {
     call("cuCtxDestroy_v2", |driver| {
         match driver.contexts.get(context) {
             Ok(state) if state.primary => {
-                return refuse(Code::INVALID_CONTEXT, "a primary context is released, not destroyed");
+                return refuse(
+                    Code::INVALID_CONTEXT,
+                    "a primary context is released, not destroyed",
+                );
             }
             Ok(_) => {}
             Err(_) => return refuse(Code::INVALID_CONTEXT, format!("{context:#x} is no context")),

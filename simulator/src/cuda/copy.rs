@@ -33,11 +33,7 @@ fn write_host(address: usize, bytes: &[u8]) {
     // SAFETY: as in `host_bytes`, for writing; device memory is never host memory, so the two do not
     // overlap, and `copy` allows it if host memory is copied to host memory.
     unsafe {
-        std::ptr::copy(
-            bytes.as_ptr(),
-            std::ptr::with_exposed_provenance_mut(address),
-            bytes.len(),
-        );
+        std::ptr::copy(bytes.as_ptr(), std::ptr::with_exposed_provenance_mut(address), bytes.len());
     }
 }
 
@@ -53,9 +49,7 @@ impl Driver {
                     Code::INVALID_VALUE,
                     format!("{bytes} bytes at {address:#x}: the allocation {start:#x} has {size}"),
                 ),
-                None => {
-                    refuse(Code::INVALID_VALUE, format!("{address:#x} is in no allocation"))
-                }
+                None => refuse(Code::INVALID_VALUE, format!("{address:#x} is in no allocation")),
             },
         }
     }
@@ -231,7 +225,14 @@ extern "C" fn cuMemcpyAsync(to: u64, from: u64, bytes: usize, stream: Handle) ->
 }
 
 /// Addresses say already which device they belong to; the contexts must exist.
-fn between(symbol: &'static str, to: u64, from: u64, contexts: [Handle; 2], bytes: usize, s: Handle) -> u32 {
+fn between(
+    symbol: &'static str,
+    to: u64,
+    from: u64,
+    contexts: [Handle; 2],
+    bytes: usize,
+    s: Handle,
+) -> u32 {
     call(symbol, |driver| {
         for context in contexts {
             driver.living(context)?;
@@ -286,14 +287,10 @@ extern "C" fn cuMemsetD8Async(address: u64, value: u8, count: usize, stream: Han
 
 #[unsafe(no_mangle)]
 extern "C" fn cuMemsetD16Async(address: u64, value: u16, count: usize, stream: Handle) -> u32 {
-    call("cuMemsetD16Async", |driver| {
-        driver.fill(stream, address, &value.to_le_bytes(), count)
-    })
+    call("cuMemsetD16Async", |driver| driver.fill(stream, address, &value.to_le_bytes(), count))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuMemsetD32Async(address: u64, value: u32, count: usize, stream: Handle) -> u32 {
-    call("cuMemsetD32Async", |driver| {
-        driver.fill(stream, address, &value.to_le_bytes(), count)
-    })
+    call("cuMemsetD32Async", |driver| driver.fill(stream, address, &value.to_le_bytes(), count))
 }

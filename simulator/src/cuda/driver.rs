@@ -158,10 +158,9 @@ impl Driver {
     pub(super) fn device(&self, ordinal: i32) -> Result<usize> {
         match usize::try_from(ordinal) {
             Ok(index) if index < self.devices.len() => Ok(index),
-            _ => refuse(
-                Code::INVALID_DEVICE,
-                format!("device {ordinal} of {}", self.devices.len()),
-            ),
+            _ => {
+                refuse(Code::INVALID_DEVICE, format!("device {ordinal} of {}", self.devices.len()))
+            }
         }
     }
 

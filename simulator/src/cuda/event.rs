@@ -30,7 +30,10 @@ extern "C" fn cuEventCreate(event: Out<Handle>, flags: u32) -> u32 {
     call("cuEventCreate", |driver| {
         let context = driver.current()?;
         if event.is_null() || flags & !(BLOCKING_SYNC | DISABLE_TIMING) != 0 {
-            return refuse(Code::INVALID_VALUE, format!("no place for the event, or flags {flags}"));
+            return refuse(
+                Code::INVALID_VALUE,
+                format!("no place for the event, or flags {flags}"),
+            );
         }
         let timing = flags & DISABLE_TIMING == 0;
         let state = Event { context, timing, recorded: None, captured: None, time: None };

@@ -17,10 +17,7 @@ thread_local! {
 }
 
 /// Runs the body of a driver call.
-pub(super) fn call(
-    symbol: &'static str,
-    body: impl FnOnce(&mut Driver) -> Result<()>,
-) -> u32 {
+pub(super) fn call(symbol: &'static str, body: impl FnOnce(&mut Driver) -> Result<()>) -> u32 {
     call_before_init(symbol, |driver| {
         if !driver.initialized {
             return refuse(Code::NOT_INITIALIZED, "cuInit was not called");

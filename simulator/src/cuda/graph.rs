@@ -87,9 +87,7 @@ extern "C" fn cuGraphExecDestroy(executable: Handle) -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuGraphExecGetFlags(executable: Handle, flags: Out<u64>) -> u32 {
-    call("cuGraphExecGetFlags", |driver| {
-        flags.set(driver.executable_graphs.get(executable)?.flags)
-    })
+    call("cuGraphExecGetFlags", |driver| flags.set(driver.executable_graphs.get(executable)?.flags))
 }
 
 /// A node's handle is the graph's, with the node's number from 1 in bits 40 to 54.
@@ -104,9 +102,8 @@ extern "C" fn cuGraphGetNodes(graph: Handle, nodes: Out<Handle>, count: InOut<us
         let found = driver.graphs.get(graph)?.nodes.len();
         if !nodes.is_null() {
             let room = count.get()?;
-            let handles = (0..room).map(|index| {
-                if index < found { node_handle(graph, index) } else { 0 }
-            });
+            let handles =
+                (0..room).map(|index| if index < found { node_handle(graph, index) } else { 0 });
             nodes.set_all(handles)?;
             return count.set(found.min(room));
         }

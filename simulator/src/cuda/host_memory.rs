@@ -133,12 +133,7 @@ extern "C" fn cuMemHostGetFlags(flags: Out<u32>, address: usize) -> u32 {
 }
 
 /// `CUpointer_attribute` values of a pointer, written in their own widths.
-fn pointer_attribute(
-    driver: &Driver,
-    value: usize,
-    attribute: u32,
-    address: u64,
-) -> Result<()> {
+fn pointer_attribute(driver: &Driver, value: usize, attribute: u32, address: u64) -> Result<()> {
     const HOST_MEMORY: u32 = 1;
     const DEVICE_MEMORY: u32 = 2;
     let place = driver.place(address);
@@ -200,7 +195,9 @@ extern "C" fn cuPointerGetAttributes(
             if pointer_attribute(driver, value, attribute, address).is_err() {
                 // What an unknown pointer has instead: null, or no device (-2).
                 match attribute {
-                    2 | 9 => super::ffi::out::<i32>(value).set(if attribute == 9 { -2 } else { 0 })?,
+                    2 | 9 => {
+                        super::ffi::out::<i32>(value).set(if attribute == 9 { -2 } else { 0 })?
+                    }
                     6 | 8 | 10 | 13 | 16 => super::ffi::out::<u8>(value).set(0)?,
                     _ => super::ffi::out::<u64>(value).set(0)?,
                 }

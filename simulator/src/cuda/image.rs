@@ -128,7 +128,8 @@ impl Image {
                 Ok((part.clone(), Chosen { ptx_version: target, binary_version }))
             }
             None => {
-                let targets: Vec<&str> = self.parts.iter().map(|part| part.target.as_str()).collect();
+                let targets: Vec<&str> =
+                    self.parts.iter().map(|part| part.target.as_str()).collect();
                 let reason = format!("{} runs none of: {}", card.name, targets.join(", "));
                 refuse(Code::NO_BINARY_FOR_GPU, reason)
             }

@@ -117,7 +117,8 @@ impl Driver {
         }
         let limit = self.devices[device].architecture.parameter_bytes;
         if kernel.parameter_bytes as usize > limit {
-            let reason = format!("{name}: {} parameter bytes, most {limit}", kernel.parameter_bytes);
+            let reason =
+                format!("{name}: {} parameter bytes, most {limit}", kernel.parameter_bytes);
             return refuse(Code::INVALID_VALUE, reason);
         }
         Ok(())
@@ -136,9 +137,9 @@ impl Driver {
         self.check_geometry(function, context, &kernel, geometry)?;
         let card = self.devices[self.device_of(context)?].architecture;
         let threads = geometry.block.iter().product();
-        let at_once = super::occupancy::blocks(card, &kernel, threads, geometry.dynamic_shared_bytes)
-            as u64
-            * card.multiprocessors as u64;
+        let at_once =
+            super::occupancy::blocks(card, &kernel, threads, geometry.dynamic_shared_bytes) as u64
+                * card.multiprocessors as u64;
         let blocks: u64 = geometry.grid.iter().map(|&extent| u64::from(extent)).product();
         if blocks > at_once {
             let reason = format!("{}: {blocks} blocks, {at_once} at a time", kernel.name);
@@ -160,7 +161,10 @@ fn parameters(kernel: &Kernel, values: &In<usize>, extra: &In<usize>) -> Result<
     }
     let mut space = vec![0; needed];
     if needed > 0 && values.is_null() {
-        return refuse(Code::INVALID_VALUE, format!("{name}: {needed} parameter bytes, none given"));
+        return refuse(
+            Code::INVALID_VALUE,
+            format!("{name}: {needed} parameter bytes, none given"),
+        );
     }
     for (index, layout) in kernel.parameters.iter().enumerate() {
         let bytes = array::<u8>(values.at(index)?).all(layout.bytes as usize)?;
@@ -270,9 +274,11 @@ extern "C" fn cuLaunchKernelEx(
                 }
                 (attribute::CLUSTER_DIMENSION, [1, 1, 1, ..]) => {}
                 (attribute::CLUSTER_DIMENSION, [x, y, z, ..]) => {
-                    if [x, y, z].iter().zip(grid).any(|(&size, extent)| {
-                        size == 0 || !extent.is_multiple_of(size)
-                    }) {
+                    if [x, y, z]
+                        .iter()
+                        .zip(grid)
+                        .any(|(&size, extent)| size == 0 || !extent.is_multiple_of(size))
+                    {
                         let reason = format!("clusters of {:?}, grid {grid:?}", [x, y, z]);
                         return refuse(Code::INVALID_CLUSTER_SIZE, reason);
                     }

@@ -33,7 +33,9 @@ impl Driver {
         let mut refusal = Ok(());
         for device in &self.devices {
             match image.choose(device.architecture) {
-                Ok(_) => return Ok(self.libraries.insert(Library { image, modules: BTreeMap::new() })),
+                Ok(_) => {
+                    return Ok(self.libraries.insert(Library { image, modules: BTreeMap::new() }));
+                }
                 Err(error) => refusal = refusal.and(Err(error)),
             }
         }

@@ -156,9 +156,7 @@ extern "C" fn cuModuleGetGlobal_v2(
     module: Handle,
     name: Text,
 ) -> u32 {
-    call("cuModuleGetGlobal_v2", |driver| {
-        variable(driver, module, &name.text()?, &address, &bytes)
-    })
+    call("cuModuleGetGlobal_v2", |driver| variable(driver, module, &name.text()?, &address, &bytes))
 }
 
 /// Modules of a library are loaded when they are first used.

@@ -87,7 +87,13 @@ fn own_symbol(name: &str) -> usize {
     }
 }
 
-fn find(symbol: &'static str, name: Text, address: Out<usize>, version: i32, found: Out<u32>) -> u32 {
+fn find(
+    symbol: &'static str,
+    name: Text,
+    address: Out<usize>,
+    version: i32,
+    found: Out<u32>,
+) -> u32 {
     const FOUND: u32 = 0;
     const NOT_FOUND: u32 = 1;
     call_before_init(symbol, |_| {

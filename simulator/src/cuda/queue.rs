@@ -258,8 +258,10 @@ impl Driver {
 
     fn perform(&mut self, context: Handle, work: &Work) {
         let skips = self.contexts.get(context).is_ok_and(|c| c.stops_work());
-        let device_work =
-            matches!(work, Work::Kernel(_) | Work::Copy { .. } | Work::Fill { .. } | Work::Host(..));
+        let device_work = matches!(
+            work,
+            Work::Kernel(_) | Work::Copy { .. } | Work::Fill { .. } | Work::Host(..)
+        );
         if skips && device_work {
             return;
         }

@@ -219,7 +219,8 @@ impl Driver {
         self.record.last = counted;
         outcome.reports.iter().for_each(|report| self.record.keep(report));
         // The fatal report, if there is one, is the last.
-        if let (Some(report), Ok(state)) = (outcome.reports.last(), self.contexts.get_mut(context)) {
+        if let (Some(report), Ok(state)) = (outcome.reports.last(), self.contexts.get_mut(context))
+        {
             state.stopped |= report.kind.is_fatal();
             let failure = refuse::<()>(code_of(report.kind), report.to_string());
             if let Err(failure) = failure {

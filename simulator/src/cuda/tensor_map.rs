@@ -73,15 +73,22 @@ impl Tiled {
         if self.extents.iter().any(|extent| !(1..=1 << 32).contains(extent)) {
             return invalid(format!("extents {:?}, each from 1 to 2^32", self.extents));
         }
-        if self.strides.iter().any(|stride| !stride.is_multiple_of(alignment) || *stride >= 1 << 40) {
-            return invalid(format!("strides {:?}, multiples of {alignment} below 2^40", self.strides));
+        if self.strides.iter().any(|stride| !stride.is_multiple_of(alignment) || *stride >= 1 << 40)
+        {
+            return invalid(format!(
+                "strides {:?}, multiples of {alignment} below 2^40",
+                self.strides
+            ));
         }
         if self.boxes.iter().any(|extent| !(1..=256).contains(extent)) {
             return invalid(format!("box {:?}, each from 1 to 256", self.boxes));
         }
         let checked = if self.interleave == 0 { 1 } else { 0 };
         if self.element_strides[checked..].iter().any(|stride| !(1..=8).contains(stride)) {
-            return invalid(format!("element strides {:?}, each from 1 to 8", self.element_strides));
+            return invalid(format!(
+                "element strides {:?}, each from 1 to 8",
+                self.element_strides
+            ));
         }
         let inner_bytes = self.boxes[0] * element_bytes;
         if self.interleave == 0 && !inner_bytes.is_multiple_of(16) {
@@ -117,8 +124,7 @@ impl Tiled {
             let at = 36 + 5 * index;
             bytes[at..at + 5].copy_from_slice(&(stride / 16).to_le_bytes()[..5]);
         }
-        let modes =
-            [self.data_type, self.interleave, self.swizzle, self.promotion, self.fill];
+        let modes = [self.data_type, self.interleave, self.swizzle, self.promotion, self.fill];
         bytes[66] = self.extents.len() as u8;
         for (place, mode) in bytes[67..72].iter_mut().zip(modes) {
             *place = mode as u8;
