@@ -1,24 +1,42 @@
-# Every test of the repository: make test. Nothing but a Rust toolchain is needed.
+# Every test of the repository: make test. Needs Rust and python3 (for pip, which brings compilers).
 
-# Both are features of the reference; the examples and benches use them.
+# Features of the reference, for its own tests and the examples.
 FEATURES := expertile-reference/checkpoint,expertile-reference/fast
 
-.PHONY: test test-deep toolchain prebuilt lint bench peers
+# Runs a command on simulated devices.
+SIMULATE := cargo run --quiet --release -p expertile-simulator --bin simulate --
 
+# What runs on devices; a device that is missing is a failure.
+ON_DEVICES := env EXPERTILE_REQUIRE=cuda,simulated cargo test --release --features expertile/cuda
+
+.PHONY: test test-deep mutants toolchain prebuilt lint bench peers
+
+# Without a driver first, then on simulated devices, then a few of the mutants.
 test: toolchain lint
-	cargo test --release --workspace --features $(FEATURES)
-	cargo test --release --workspace --benches --features $(FEATURES)
+	cargo test --release --workspace --features $(FEATURES),expertile/cuda
+	$(SIMULATE) sm_80,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test corpus
+	PROPTEST_CASES=8 $(SIMULATE) sm_89 $(ON_DEVICES) -p expertile --lib
+	$(SIMULATE) sm_90a cargo test --release --workspace --benches --features $(FEATURES),expertile/cuda
+	src/tests/mutants/run.sh 3
 
 # The same checks on many more samples.
 test-deep: toolchain lint
-	PROPTEST_CASES=4096 cargo test --release --workspace --features $(FEATURES)
+	PROPTEST_CASES=4096 cargo test --release --workspace --features $(FEATURES),expertile/cuda
+	PROPTEST_CASES=2048 $(SIMULATE) sm_80,sm_89,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test corpus
+	src/tests/mutants/run.sh
+
+# Breaks the code in every way listed in src/tests/mutants and requires that a test notices.
+mutants: toolchain
+	cargo build --release -p expertile-simulator
+	src/tests/mutants/run.sh
 
 # The reference is linted without its features too: the operators must build alone.
 lint: toolchain
 	cargo fmt --all --check
 	cargo clippy --release -p expertile-reference -- -D warnings
-	cargo clippy --release --workspace --all-targets --features $(FEATURES) -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace --features $(FEATURES)
+	cargo clippy --release -p expertile --all-targets -- -D warnings
+	cargo clippy --release --workspace --all-targets --features $(FEATURES),expertile/cuda -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace --features $(FEATURES),expertile/cuda
 
 # Installs what a clean machine lacks, and says in one line what it cannot install.
 toolchain:

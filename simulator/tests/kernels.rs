@@ -7,6 +7,8 @@
 mod bench;
 #[path = "kernels/faults.rs"]
 mod faults;
+#[path = "kernels/math.rs"]
+mod math;
 #[path = "kernels/reductions.rs"]
 mod reductions;
 #[path = "kernels/scans.rs"]

@@ -62,10 +62,15 @@ fn open() -> Result<Library, String> {
         // SAFETY: loading the driver runs its initialisers, which is what every CUDA program does.
         match unsafe { Library::new(name) } {
             Ok(library) => return complete(library, name),
-            Err(error) => reasons.push(error.to_string()),
+            Err(error) => reasons.push(reason(&error)),
         }
     }
     Err(format!("no NVIDIA driver: {}", reasons.join("; ")))
+}
+
+/// The loader's own words: `libcuda.so: cannot open shared object file: ...`.
+fn reason(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| source.to_string())
 }
 
 fn complete(library: Library, name: &str) -> Result<Library, String> {

@@ -21,7 +21,7 @@ pub(crate) struct Case {
     pub(crate) head_dim_8: usize,
     pub(crate) page_size: usize,
     pub(crate) pages: usize,
-    /// 0: dense; 1: heads before positions; 2: padded.
+    /// Of the keys, 0: dense; 1: heads before positions; 2: padded. The values' is the next of them.
     pub(crate) cache: u8,
     /// Elements between token rows, divided by 8.
     pub(crate) gap_8: usize,
@@ -90,10 +90,10 @@ impl Case {
         self.heads() * self.head_dim() + 8 * self.gap_8
     }
 
-    /// Strides of pages, positions and heads.
-    fn cache_strides(&self) -> [usize; 3] {
+    /// Strides of pages, positions and heads, of keys or values.
+    fn cache_strides(&self, values: bool) -> [usize; 3] {
         let (positions, heads, head_dim) = (self.page_size, self.kv_heads.max(1), self.head_dim());
-        match self.cache {
+        match (self.cache + u8::from(values)) % 3 {
             0 => [positions * heads * head_dim, heads * head_dim, head_dim],
             1 => [positions * heads * head_dim, head_dim, positions * head_dim],
             _ => {
@@ -136,8 +136,10 @@ fn run<T: Float>(
     let slots = Fenced::new(stream, inputs.slots, i64::MIN).map_err(text)?;
     let inv_freq = Fenced::new(stream, inputs.inv_freq, f32::NAN).map_err(text)?;
     let shape = [case.pages, case.page_size, case.kv_heads, case.head_dim()].map(|n| n as u64);
-    let [page, position, head] = case.cache_strides().map(|stride| stride as u64);
-    let strides = [page, position, head, 1];
+    let strides = [false, true].map(|values| {
+        let [page, position, head] = case.cache_strides(values).map(|stride| stride as u64);
+        [page, position, head, 1]
+    });
     {
         let heads = case.heads() as u64;
         let row = [case.stride() as u64, head_dim, 1];
@@ -145,8 +147,8 @@ fn run<T: Float>(
             qkv: qkv.tensor_mut(&[tokens, heads, head_dim], &row).map_err(text)?,
             positions: positions.tensor(&[tokens], &[1]).map_err(text)?,
             inv_freq: inv_freq.tensor(&[head_dim / 2], &[1]).map_err(text)?,
-            k_cache: k_cache.tensor_mut(&shape, &strides).map_err(text)?,
-            v_cache: v_cache.tensor_mut(&shape, &strides).map_err(text)?,
+            k_cache: k_cache.tensor_mut(&shape, &strides[0]).map_err(text)?,
+            v_cache: v_cache.tensor_mut(&shape, &strides[1]).map_err(text)?,
             slot_mapping: slots.tensor(&[tokens], &[1]).map_err(text)?,
             clip: case.clip,
             pairing: case.pairing,
@@ -202,23 +204,28 @@ fn check_as<T: Float>(case: &Case) -> Result<(), String> {
             }
         }
     }
-    let [page, position, head] = case.cache_strides();
-    let layout = CacheLayout {
-        pages: case.pages,
-        page_size: case.page_size,
-        kv_heads: case.kv_heads,
-        head_dim,
-        page_stride: page as u64,
-        position_stride: position as u64,
-        head_stride: head as u64,
-    };
-    let elements = layout.elements("test").map_err(|error| error.to_string())?;
-    let cache = vec![poison::<T>(); elements];
+    let [k_cache, v_cache] = [false, true].map(|values| {
+        let [page_stride, position_stride, head_stride] =
+            case.cache_strides(values).map(|stride| stride as u64);
+        let (pages, page_size, kv_heads) = (case.pages, case.page_size, case.kv_heads);
+        let layout = CacheLayout {
+            pages,
+            page_size,
+            kv_heads,
+            head_dim,
+            page_stride,
+            position_stride,
+            head_stride,
+        };
+        layout.elements("test").map(|elements| vec![poison::<T>(); elements])
+    });
+    let text = |error: expertile_reference::Error| error.to_string();
+    let (k_cache, v_cache) = (k_cache.map_err(text)?, v_cache.map_err(text)?);
     let positions: Vec<i32> = (0..case.tokens as i32).map(|t| case.first_position + t).collect();
     let slots = slots(case, &mut random);
     let inv_freq = reference::inv_freq(500_000.0, head_dim);
     let inputs = Inputs { positions: &positions, slots: &slots, inv_freq: &inv_freq };
-    let arrays = Arrays { qkv, k_cache: cache.clone(), v_cache: cache };
+    let arrays = Arrays { qkv, k_cache, v_cache };
 
     for device in devices() {
         let stream = device.stream().map_err(|error| error.to_string())?;
@@ -266,7 +273,6 @@ fn compare<T: Float>(
 
     // Every place that is written is marked; the rest must be as it was.
     let mut written = [&got.qkv, &got.k_cache, &got.v_cache].map(|array| vec![false; array.len()]);
-    let [page, position, head] = case.cache_strides();
     for token in 0..case.tokens {
         let slot = usize::try_from(inputs.slots[token]).ok();
         let slot = slot.filter(|&slot| slot < case.pages * case.page_size);
@@ -278,9 +284,10 @@ fn compare<T: Float>(
                 let Some(slot) = slot else { continue };
                 let kv = (head_index - q_heads) % kv_heads;
                 let place = (token * kv_heads + kv) * head_dim;
+                let values = head_index - q_heads >= kv_heads;
+                let [page, position, head] = case.cache_strides(values);
                 let start =
                     slot / case.page_size * page + slot % case.page_size * position + kv * head;
-                let values = head_index - q_heads >= kv_heads;
                 let want = if values { &want.v } else { &want.k };
                 (1 + usize::from(values), start, &want[place..])
             };

@@ -18,6 +18,7 @@ mod ops_compare;
 mod ops_control;
 mod ops_convert;
 mod ops_copy;
+mod ops_directed;
 mod ops_float;
 mod ops_half;
 mod ops_integer;

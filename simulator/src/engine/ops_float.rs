@@ -43,6 +43,8 @@ operations! {
     Ternary FmaF64 [A: f64, B: f64, C: f64] -> f64 { |a, b, c| canonical64(a.mul_add(b, c)) }
     Unary SqrtF64 [A: f64] -> f64 { |a| canonical64(a.sqrt()) }
     Unary RcpF64 [A: f64] -> f64 { |a| canonical64(1.0 / a) }
+    // `rsqrt.approx.f64` is a long emulation on devices; here within an ulp.
+    Unary RsqrtF64 [A: f64] -> f64 { |a| canonical64(1.0 / a.sqrt()) }
     Unary AbsF64 [A: f64] -> f64 { |a| a.abs() }
     Unary NegF64 [A: f64] -> f64 { |a| -a }
     Binary MinF64 [A: f64, B: f64] -> f64 { |a, b| minimum64(a, b) }

@@ -2,6 +2,7 @@
 
 use super::super::instruction::Map1;
 use super::super::ops_approximate::*;
+use super::super::ops_directed::{Direction, Down, TowardZero, Up};
 use super::super::ops_float::*;
 use super::super::ops_half::*;
 use super::super::ops_integer::*;
@@ -248,9 +249,6 @@ impl Decoder<'_> {
         let saturate = m.flag("sat");
         let approximate = m.one_of(&["approx", "full"]).is_some();
         let rounding = m.one_of(&["rn", "rz", "rm", "rp"]);
-        if !matches!(rounding, None | Some("rn")) {
-            return Err(format!(".{} is not modelled here", rounding.unwrap_or_default()));
-        }
         let nan = m.flag("NaN");
         let t = Type::F32;
         let [to, sources @ ..] = ops else { return Err(String::from("it has no operands")) };
@@ -263,6 +261,11 @@ impl Decoder<'_> {
         let raw = if flush || saturate { self.scratch(false) } else { d };
         let extra = u64::from(flush);
         match (name, &s[..], approximate) {
+            _ if matches!(rounding, Some("rz" | "rm" | "rp")) => match rounding {
+                Some("rz") => self.directed::<TowardZero>(name, raw, &s)?,
+                Some("rm") => self.directed::<Down>(name, raw, &s)?,
+                _ => self.directed::<Up>(name, raw, &s)?,
+            },
             ("add", &[a, b], _) => self.pure::<Map2<AddF32>>([raw, a, b, 0], 0),
             ("sub", &[a, b], _) => self.pure::<Map2<SubF32>>([raw, a, b, 0], 0),
             ("mul", &[a, b], _) => self.pure::<Map2<MulF32>>([raw, a, b, 0], 0),
@@ -300,9 +303,41 @@ impl Decoder<'_> {
         Ok(())
     }
 
+    /// An operation of f32 that does not round to nearest.
+    fn directed<R: Direction>(&mut self, name: &str, to: u32, s: &[u32]) -> Result<(), String> {
+        use super::super::instruction::{Map2, Map3};
+        use super::super::ops_directed::*;
+        match (name, s) {
+            ("add", &[a, b]) => self.pure::<Map2<Add<R>>>([to, a, b, 0], 0),
+            ("sub", &[a, b]) => self.pure::<Map2<Sub<R>>>([to, a, b, 0], 0),
+            ("mul", &[a, b]) => self.pure::<Map2<Mul<R>>>([to, a, b, 0], 0),
+            ("fma" | "mad", &[a, b, c]) => self.pure::<Map3<Fma<R>>>([to, a, b, c], 0),
+            ("div", &[a, b]) => self.pure::<Map2<Div<R>>>([to, a, b, 0], 0),
+            ("rcp", &[a]) => self.pure::<Map1<Rcp<R>>>([to, a, 0, 0], 0),
+            ("sqrt", &[a]) => self.pure::<Map1<Sqrt<R>>>([to, a, 0, 0], 0),
+            _ => return Err(String::from(NOT_HERE)),
+        }
+        Ok(())
+    }
+
     fn double(&mut self, name: &str, m: &mut Modifiers<'_>, ops: &[Operand]) -> Result<(), String> {
         m.flag("rn");
         let t = Type::F64;
+        if m.flag("approx") {
+            let gross = m.flag("ftz");
+            if name == "rsqrt" && !gross {
+                return self.one::<RsqrtF64>(ops, t, t);
+            }
+            let [to, from] = ops else { return Err(String::from(NOT_HERE)) };
+            let a = self.source(from, t)?;
+            let d = self.destination(to, t)?;
+            match name {
+                "rcp" => self.pure::<Gross<Reciprocal>>([d, a, 0, 0], 0),
+                "rsqrt" => self.pure::<Gross<ReciprocalRoot>>([d, a, 0, 0], 0),
+                _ => return Err(String::from(NOT_HERE)),
+            }
+            return Ok(());
+        }
         match name {
             "add" => self.two::<AddF64>(ops, t, [t, t]),
             "sub" => self.two::<SubF64>(ops, t, [t, t]),

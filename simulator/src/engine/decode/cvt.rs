@@ -2,6 +2,7 @@
 
 use super::super::instruction::Map2;
 use super::super::ops_convert::*;
+use super::super::ops_directed::{Direction, Down, TowardZero, Up};
 use super::super::ops_float::SaturateF32;
 use super::super::ops_half::*;
 use super::super::ops_round::*;
@@ -43,8 +44,9 @@ impl Decoder<'_> {
         match (is_float(from_type), is_float(to_type)) {
             (false, false) => self.integer_to_integer(to, from_type, to_type, a, saturate),
             (false, true) => {
-                if rounding.is_some_and(|rounding| rounding != "rn") {
-                    return Err(String::from("this rounding is not modelled here"));
+                if let Some(rounding @ ("rz" | "rm" | "rp")) = rounding {
+                    a = self.extended(a, from_type);
+                    return self.directed_conversion(to, (from_type, to_type), a, rounding);
                 }
                 self.integer_to_float(to, from_type, to_type, a)
             }
@@ -207,6 +209,44 @@ impl Decoder<'_> {
         Ok(())
     }
 
+    /// To f32, f16 or bf16, not rounded to nearest.
+    fn directed_conversion(
+        &mut self,
+        to: &Operand,
+        types: (Type, Type),
+        a: u32,
+        rounding: &str,
+    ) -> Result<(), String> {
+        let d = self.destination(to, types.1)?;
+        match rounding {
+            "rz" => self.convert_directed::<TowardZero>(d, types, a),
+            "rm" => self.convert_directed::<Down>(d, types, a),
+            _ => self.convert_directed::<Up>(d, types, a),
+        }
+    }
+
+    fn convert_directed<R: Direction>(
+        &mut self,
+        d: u32,
+        types: (Type, Type),
+        a: u32,
+    ) -> Result<(), String> {
+        use super::super::ops_directed::{From, ToHalf};
+        match types {
+            (Type::F64, Type::F32) => self.emit1::<From<f64, R>>(d, a),
+            (Type::U64, Type::F32) => self.emit1::<From<u64, R>>(d, a),
+            (Type::S64, Type::F32) => self.emit1::<From<i64, R>>(d, a),
+            (from, Type::F32) if !is_float(from) && is_signed(from) => {
+                self.emit1::<From<i32, R>>(d, a);
+            }
+            (from, Type::F32) if !is_float(from) => self.emit1::<From<u32, R>>(d, a),
+            (Type::F32, Type::F16) => self.emit1::<ToHalf<F16, R>>(d, a),
+            (Type::F32, Type::Bf16) => self.emit1::<ToHalf<Bf16, R>>(d, a),
+            _ => return Err(String::from("this rounding is not modelled here")),
+        }
+        Ok(())
+    }
+
     fn float_to_float(
         &mut self,
         to: &Operand,
@@ -216,18 +256,21 @@ impl Decoder<'_> {
         saturate: bool,
     ) -> Result<(), String> {
         let (from_type, to_type) = types;
+        if let Some(rounding @ ("rz" | "rm" | "rp")) = rounding {
+            if saturate {
+                return Err(String::from(".sat is not modelled here"));
+            }
+            return self.directed_conversion(to, types, a, rounding);
+        }
         let d = self.destination(to, to_type)?;
         if let Some(rounding @ ("rni" | "rzi" | "rmi" | "rpi")) = rounding {
-            if from_type != to_type || !matches!(to_type, Type::F32 | Type::F64) {
+            if from_type != to_type || !matches!(to_type, Type::F32 | Type::F64) || saturate {
                 return Err(String::from("these types are not modelled here"));
             }
             let double = from_type == Type::F64;
             let rounded = self.integral(rounding, a, double);
             self.copy(double, d, rounded);
             return Ok(());
-        }
-        if !matches!(rounding, None | Some("rn")) {
-            return Err(String::from("this rounding is not modelled here"));
         }
         let wide = self.scratch(false);
         match types {

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Breaks the code on purpose and wants to see red: for each patch, applies it to a copy of the tree,
+# builds, runs the one test it names on a simulated device, and requires that test's message. A patch
+# that does not apply or build is a failure, not a kill.
+#
+#   run.sh            every mutant
+#   run.sh COUNT      as many, another choice each day
+#   run.sh NAME...    these
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/../../.." && pwd)
+here=src/tests/mutants
+copy=$root/target/mutants
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
+
+cd "$root"
+mapfile -t names < <(cd "$here" && ls ./*.patch | sed 's,^\./,,; s,\.patch$,,' | sort)
+if [[ $# -gt 0 && $1 =~ ^[0-9]+$ ]]; then
+    start=$((10#$(date +%j) * $1 % ${#names[@]}))
+    names=("${names[@]:start}" "${names[@]:0:start}")
+    names=("${names[@]:0:$1}")
+elif [[ $# -gt 0 ]]; then
+    names=("$@")
+fi
+
+field() { sed -n "s/^$2: //p" "$here/$1.patch" | head -1; }
+
+# The copy holds what is tracked and what is new, so that uncommitted work is tested too.
+refresh() {
+    mkdir -p "$copy"
+    git ls-files -z --cached --others --exclude-standard |
+        while IFS= read -r -d '' file; do [[ -e $file || -L $file ]] && printf '%s\0' "$file"; done |
+        tar --null -T - -cf - | tar -xf - -C "$copy"
+    [[ -e .toolchain ]] && ln -sfn "$root/.toolchain" "$copy/.toolchain"
+    return 0
+}
+
+failures=0
+printf '%-20s %-12s %s\n' mutant kind result
+refresh
+for name in "${names[@]}"; do
+    patch=$root/$here/$name.patch
+    [[ -f $patch ]] || { echo "no mutant $name"; exit 1; }
+    target=(--lib)
+    [[ $(field "$name" target) == lib ]] || target=(--test "$(field "$name" target)")
+    test=$(field "$name" test)
+    message=$(field "$name" message)
+    log=$copy/$name.log
+    files=$(sed -n 's,^+++ b/,,p' "$patch")
+    result=
+    if ! (cd "$copy" && patch -p1 --silent --no-backup-if-mismatch <"$patch") >"$log" 2>&1; then
+        result="does not apply"
+    elif ! (cd "$copy" && cargo test --release -p expertile --features cuda "${target[@]}" --no-run) >"$log" 2>&1; then
+        result="does not build"
+    elif (cd "$copy" && EXPERTILE_REQUIRE=cuda,simulated timeout 300 "$CARGO_TARGET_DIR/release/simulate" sm_90a \
+        cargo test --release -p expertile --features cuda "${target[@]}" -- --exact "$test") >"$log" 2>&1; then
+        result="SURVIVED"
+    elif ! grep -qE "$message" "$log"; then
+        result="killed without \"$message\""
+    fi
+    for file in $files; do cp -P "$root/$file" "$copy/$file"; touch "$copy/$file"; done
+    printf '%-20s %-12s %s\n' "$name" "$(field "$name" kind)" "${result:-killed by $test: $message}"
+    [[ -z $result ]] || { failures=$((failures + 1)); tail -5 "$log"; }
+done
+[[ $failures == 0 ]] || { echo "$failures of ${#names[@]} mutants were not killed as they should be"; exit 1; }
