@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const LIBRARY: &str = "libexpertile_simulator.so";
-const NAMES: [&str; 2] = ["libcuda.so", "libcuda.so.1"];
+/// Both name one file: loaded under either name, it is one library with one state.
+const NAMES: [&str; 2] = ["libcuda.so.1", "libcuda.so"];
 const USAGE: &str = "usage: simulate ARCH[,ARCH] COMMAND [ARGUMENT...], for example: \
                      simulate sm_90a cargo test";
 
@@ -35,10 +36,11 @@ fn run() -> Result<ExitCode, String> {
     let program = arguments.next().ok_or(USAGE)?;
     let library = find_library()?;
     let folder = Folder::new()?;
-    for name in NAMES {
-        let link = folder.0.join(name);
-        symlink(&library, &link).map_err(|error| format!("{}: {error}", link.display()))?;
-    }
+    // A copy: the command may be a build that writes the library anew.
+    let [driver, alias] = NAMES.map(|name| folder.0.join(name));
+    let failed = |error| format!("{}: {error}", folder.0.display());
+    std::fs::copy(&library, &driver).map_err(failed)?;
+    symlink(&driver, &alias).map_err(failed)?;
     let status = Command::new(&program)
         .args(arguments)
         .env("EXPERTILE_SIM_ARCH", architectures)

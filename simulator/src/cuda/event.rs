@@ -85,10 +85,14 @@ extern "C" fn cuEventRecordWithFlags(event: Handle, stream: Handle, flags: u32) 
     })
 }
 
-fn point(driver: &Driver, event: Handle) -> Result<Option<Point>> {
+/// Where the event was recorded. Asking for an event of a capture spoils the capture.
+fn point(driver: &mut Driver, event: Handle) -> Result<Option<Point>> {
     let state = driver.events.get(event)?;
     driver.living(state.context)?;
-    if state.captured.is_some() {
+    if let Some(&(capture, _)) = state.captured.as_ref() {
+        if let Ok(capture) = driver.captures.get_mut(capture) {
+            capture.invalid = true;
+        }
         return refuse(Code::CAPTURED_EVENT, "the event was recorded in a capture");
     }
     Ok(state.recorded)
