@@ -49,12 +49,15 @@ fn run() -> Result<ExitCode, String> {
     Ok(ExitCode::from(code.unwrap_or(1) as u8))
 }
 
-/// The stand-in driver: beside this program, or where cargo puts a library that is built for others.
+/// The stand-in driver: beside this program, where `cargo build` puts it, or in `deps`, where cargo
+/// leaves one that it builds for a test or a run. The newer one belongs to this program.
 fn find_library() -> Result<PathBuf, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let folder = program.parent().ok_or("this program lies in no folder")?;
     let places = [folder.join(LIBRARY), folder.join("deps").join(LIBRARY)];
-    places.iter().find(|place| place.is_file()).cloned().ok_or_else(|| {
+    let made = |place: &PathBuf| place.metadata().and_then(|metadata| metadata.modified()).ok();
+    let newest = places.into_iter().filter(|place| made(place).is_some()).max_by_key(made);
+    newest.ok_or_else(|| {
         format!(
             "{LIBRARY} is not in {} nor in its deps: cargo build -p expertile-simulator",
             folder.display()

@@ -72,7 +72,7 @@ impl Driver {
         }
         let card = &mut self.devices[device];
         let owned = |(&address, allocation): (&u64, &super::driver::Allocation)| {
-            (allocation.context == context).then_some(address)
+            (allocation.context == context && !allocation.freeing).then_some(address)
         };
         for address in card.allocations.iter().filter_map(owned).collect::<Vec<_>>() {
             card.allocations.remove(&address);

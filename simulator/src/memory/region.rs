@@ -106,7 +106,9 @@ impl Region {
         let backing = if bytes < MAPPED {
             Backing::Owned(vec![0; size])
         } else {
-            Backing::Mapped(MmapOptions::new().len(size).map_anon().ok()?)
+            // Without a reservation it need not fit the machine: allocations are as large as a card's,
+            // and mostly untouched.
+            Backing::Mapped(MmapOptions::new().len(size).no_reserve_swap().map_anon().ok()?)
         };
         Some(Region::with(bytes, backing, Counts::global()))
     }
