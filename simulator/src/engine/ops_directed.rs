@@ -282,7 +282,7 @@ mod tests {
             let bits = (state >> 32) as u32;
             // Exponents near each other, and few fraction bits in a third of the values.
             let bits = bits & 0x807F_FFFF | ((bits >> 23 & 0x1F) + 112) << 23;
-            f32::from_bits(if bits % 3 == 0 { bits & !0xFFFF } else { bits })
+            f32::from_bits(if bits.is_multiple_of(3) { bits & !0xFFFF } else { bits })
         }
     }
 
