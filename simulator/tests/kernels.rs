@@ -7,6 +7,8 @@
 mod bench;
 #[path = "kernels/faults.rs"]
 mod faults;
+#[path = "kernels/integers.rs"]
+mod integers;
 #[path = "kernels/math.rs"]
 mod math;
 #[path = "kernels/reductions.rs"]

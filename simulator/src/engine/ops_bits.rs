@@ -187,8 +187,8 @@ fn permute(bytes: [u8; 8], control: u32, mode: u64) -> u32 {
     u32::from_le_bytes(std::array::from_fn(|at| {
         let to = at as u32;
         let from = match mode {
-            1 => ((control & 7) + to) & 7,
-            2 => (control & 7).wrapping_sub(to) & 7,
+            1 => low + to,
+            2 => low.wrapping_sub(to) & 7,
             3 => low,
             4 => low.max(to),
             5 => low.min(to),
