@@ -97,7 +97,7 @@ fn prepare(
     weight.check_device(operator, "weight", identity)?;
     weight.check_shape(operator, "weight", &[hidden])?;
     weight.check_dtype(operator, "weight", x.dtype)?;
-    if !(arguments.epsilon >= 0.0) {
+    if arguments.epsilon.is_nan() || arguments.epsilon < 0.0 {
         return Err(Error::value(operator, "epsilon", arguments.epsilon, "at least 0"));
     }
 

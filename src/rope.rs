@@ -115,7 +115,7 @@ fn prepare(arguments: &Rope<'_>, device: &DeviceInfo) -> Result<Option<(RopePara
         return Err(Error::value("rope", "qkv", format!("of {heads} heads"), expected));
     };
     let clip = arguments.clip.unwrap_or(f32::INFINITY);
-    if !(clip >= 0.0) {
+    if clip.is_nan() || clip < 0.0 {
         return Err(Error::value("rope", "clip", clip, "at least 0"));
     }
 

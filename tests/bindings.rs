@@ -6,7 +6,7 @@ use std::{env, fs};
 use bindgen::callbacks::ParseCallbacks;
 use bindgen::{Builder, Formatter, RustTarget};
 
-#[allow(dead_code, missing_docs, unreachable_pub)]
+#[allow(dead_code, unreachable_pub)]
 #[path = "../src/kernels.rs"]
 mod kernels;
 

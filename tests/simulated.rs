@@ -143,6 +143,8 @@ impl RopeBuffers {
     }
 }
 
+type Operator = fn(&Stream, &Norm<'_>) -> expertile::Result<()>;
+
 struct NormBuffers {
     shape: [u64; 2],
     x: Buffer,
@@ -163,11 +165,7 @@ impl NormBuffers {
         NormBuffers { shape: [tokens, hidden], x, residual, weight, out }
     }
 
-    fn launch(
-        &mut self,
-        stream: &Stream,
-        operator: fn(&Stream, &Norm<'_>) -> expertile::Result<()>,
-    ) -> expertile::Result<()> {
+    fn launch(&mut self, stream: &Stream, operator: Operator) -> expertile::Result<()> {
         let arguments = Norm {
             x: self.x.tensor(&self.shape)?,
             residual: Residual::Update(self.residual.tensor_mut(&self.shape)?),
@@ -211,8 +209,7 @@ fn traffic_is_within_2_percent_of_the_floor() {
         // The rows are read, and as much is written: q in place, k and v to the caches.
         check_floor("rope", &device, moved, 512 * (2 * 64 * 128 * 2 + 4 + 8) + 64 * 4);
 
-        let operators: [(&str, fn(&Stream, &Norm<'_>) -> _); 2] =
-            [("layer_norm", layer_norm), ("rms_norm", rms_norm)];
+        let operators: [(&str, Operator); 2] = [("layer_norm", layer_norm), ("rms_norm", rms_norm)];
         for (name, operator) in operators {
             let mut buffers = NormBuffers::new(&stream, 4096, 6144);
             buffers.launch(&stream, operator).unwrap();

@@ -193,7 +193,7 @@ pub(crate) fn close<T: Float>(
     if want.is_nan() && got.value().is_nan() || got.value() == want {
         return Ok(());
     }
-    if !(error <= bound) {
+    if error.is_nan() || bound.is_nan() || error > bound {
         let (place, got) = (place(), got.value());
         return Err(format!("{name}: {place} is {got}, expected {want} +- {bound:e}"));
     }

@@ -185,7 +185,7 @@ fn slots(case: &Case, random: &mut fastrand::Rng) -> Vec<i64> {
             0 => *slot = -1,
             1 => *slot = capacity as i64,
             2 => *slot = i64::MIN,
-            3 => *slot = (1 << 32) + *slot,
+            3 => *slot += 1 << 32,
             _ => {}
         }
     }

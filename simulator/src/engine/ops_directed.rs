@@ -238,6 +238,18 @@ impl<H: Half, R: Direction> Unary for ToHalf<H, R> {
     }
 }
 
+/// Conversions of two f32 to a 16-bit format, the first to the upper half.
+pub(super) struct ToHalfPair<H, R>(PhantomData<(H, R)>);
+
+impl<H: Half, R: Direction> Binary for ToHalfPair<H, R> {
+    type A = f32;
+    type B = f32;
+    type D = u32;
+    fn apply(a: f32, b: f32) -> u32 {
+        u32::from(ToHalf::<H, R>::apply(a)) << 16 | u32::from(ToHalf::<H, R>::apply(b))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::ops_half::{Bf16, F16};
@@ -363,6 +375,7 @@ mod tests {
         assert_eq!(From::<f64, TowardZero>::apply(-1e300), -f32::MAX);
         assert_eq!(From::<f64, TowardZero>::apply(-1e-300).to_bits(), 1 << 31);
         assert_eq!(ToHalf::<F16, TowardZero>::apply(1e9), 0x7BFF);
+        assert_eq!(ToHalfPair::<Bf16, TowardZero>::apply(-1.999, 1.0), 0xBFFF_3F80);
         assert_eq!(ToHalf::<F16, Up>::apply(1e-30), 1);
         assert_eq!(ToHalf::<F16, Down>::apply(-1e-30), 0x8001);
     }

@@ -2,7 +2,7 @@
 
 use super::super::instruction::Map2;
 use super::super::ops_convert::*;
-use super::super::ops_directed::{Direction, Down, TowardZero, Up};
+use super::super::ops_directed::{Direction, Down, ToHalfPair, TowardZero, Up};
 use super::super::ops_float::SaturateF32;
 use super::super::ops_half::*;
 use super::super::ops_round::*;
@@ -27,15 +27,18 @@ impl Decoder<'_> {
             return Err(String::from(".relu is not modelled here"));
         }
         if matches!(to_type, Type::F16x2 | Type::Bf16x2) {
-            if rounding != Some("rn") || from_type != Type::F32 {
+            if !matches!(rounding, Some("rn" | "rz")) || from_type != Type::F32 {
                 return Err(String::from("this rounding is not modelled here"));
             }
             let [to, high, low] = exactly(ops)?;
             let (a, b) = (self.source(high, Type::F32)?, self.source(low, Type::F32)?);
             let d = self.destination(to, to_type)?;
-            match to_type {
-                Type::F16x2 => self.pure::<Map2<F32ToF16x2>>([d, a, b, 0], 0),
-                _ => self.pure::<Map2<F32ToBf16x2>>([d, a, b, 0], 0),
+            let slots = [d, a, b, 0];
+            match (to_type, rounding == Some("rz")) {
+                (Type::F16x2, false) => self.pure::<Map2<F32ToF16x2>>(slots, 0),
+                (Type::F16x2, true) => self.pure::<Map2<ToHalfPair<F16, TowardZero>>>(slots, 0),
+                (_, false) => self.pure::<Map2<F32ToBf16x2>>(slots, 0),
+                (_, true) => self.pure::<Map2<ToHalfPair<Bf16, TowardZero>>>(slots, 0),
             }
             return Ok(());
         }
