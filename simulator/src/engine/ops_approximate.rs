@@ -53,6 +53,13 @@ approximations! {
     Tangent 8, 4.8e-4, 0.0, 0.0, |a, _b| a.tanh();
     // 2 ulp
     Quotient 9, 0.0, 0.0, 2.0, |a, b| a / b;
+    FastQuotient 10, 0.0, 0.0, 2.0, |a, b| fast_quotient(a, b);
+}
+
+/// `div.approx.f32` multiplies by a reciprocal that is 0 for 2^126 < |b| < 2^128 (PTX ISA, "div").
+fn fast_quotient(a: f64, b: f64) -> f64 {
+    let vanishes = b.abs() > 2f64.powi(126) && b.is_finite();
+    if vanishes { a * 0f64.copysign(b) } else { a / b }
 }
 
 /// `op.extra`: 1 flushes subnormals.
@@ -216,6 +223,10 @@ mod tests {
             assert_eq!(approximate::<Tangent>(one(-inf), seed), -1.0);
             assert_eq!(approximate::<Quotient>([-3.0, 0.0], seed), -inf);
             assert_eq!(approximate::<Quotient>([6.0, -2.0], seed), -3.0);
+            assert_eq!(approximate::<FastQuotient>([6.0, -2.0], seed), -3.0);
+            assert_eq!(approximate::<FastQuotient>([1e38, 2e38], seed), 0.0);
+            assert_eq!(approximate::<FastQuotient>([-inf, 2e38], seed).to_bits(), 0x7FFF_FFFF);
+            assert_eq!(approximate::<FastQuotient>([1.0, inf], seed), 0.0);
         }
     }
 

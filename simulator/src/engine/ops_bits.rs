@@ -4,6 +4,24 @@ use super::context::Context;
 use super::instruction::{Execute, Flow, Op, operations};
 use super::registers::Cell;
 
+/// `szext` (PTX ISA, "szext"): the low `bits` of `a`, extended by their sign where `signed`.
+fn extend(a: u32, bits: u32, clamp: bool, signed: bool) -> u32 {
+    let low = bits & 31;
+    if clamp && bits >= 32 {
+        return a;
+    }
+    let mask = u32::MAX << low;
+    let negative = signed && low > 0 && a >> (low - 1) & 1 == 1;
+    (a & !mask) | if negative { mask } else { 0 }
+}
+
+operations! {
+    Binary ExtendSignedWrap [A: u32, B: u32] -> u32 { |a, b| extend(a, b, false, true) }
+    Binary ExtendSignedClamp [A: u32, B: u32] -> u32 { |a, b| extend(a, b, true, true) }
+    Binary ExtendUnsignedWrap [A: u32, B: u32] -> u32 { |a, b| extend(a, b, false, false) }
+    Binary ExtendUnsignedClamp [A: u32, B: u32] -> u32 { |a, b| extend(a, b, true, false) }
+}
+
 operations! {
     Binary And32 [A: u32, B: u32] -> u32 { |a, b| a & b }
     Binary And64 [A: u64, B: u64] -> u64 { |a, b| a & b }

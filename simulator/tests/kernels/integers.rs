@@ -100,6 +100,13 @@ fn bytes_and_bits() {
             value | u32::from(inside) << at
         })
     });
+    check("mask_wrapped", |a, b, _| {
+        (0..32u32).fold(0, |value, at| {
+            let inside = at >= a & 31 && at < (a & 31) + (b & 31);
+            value | u32::from(inside) << at
+        })
+    });
+    check("zero_extend", |a, b, _| extracted(a, 0, b.min(32), false));
     check("sign_extend", |a, b, _| match b & 31 {
         0 => 0,
         bits => extracted(a, 0, bits, true),
@@ -124,8 +131,8 @@ fn shifts() {
 #[test]
 fn products_and_sums() {
     let signed = |a: u32| i64::from(a as i32);
-    check("high_signed", |a, b, _| (signed(a) * signed(b) >> 32) as u32);
-    check("high_unsigned", |a, b, _| (u64::from(a) * u64::from(b) >> 32) as u32);
+    check("high_signed", |a, b, _| ((signed(a) * signed(b)) >> 32) as u32);
+    check("high_unsigned", |a, b, _| ((u64::from(a) * u64::from(b)) >> 32) as u32);
     check("sad_signed", |a, b, c| c.wrapping_add((signed(a) - signed(b)).unsigned_abs() as u32));
     check("sad_unsigned", |a, b, c| c.wrapping_add(a.abs_diff(b)));
     check("dot_signed", |a, b, c| {
@@ -141,11 +148,11 @@ fn products_and_sums() {
     let low24 = |a: u32| i64::from((a << 8) as i32 >> 8);
     check("mul24_low", |a, b, _| (low24(a) * low24(b)) as u32);
     check("mul24_high", |a, b, _| {
-        (u64::from(a & 0xFF_FFFF) * u64::from(b & 0xFF_FFFF) >> 16) as u32
+        ((u64::from(a & 0xFF_FFFF) * u64::from(b & 0xFF_FFFF)) >> 16) as u32
     });
     check("wide_high", |a, b, c| {
         let wide = |high: u32, low: u32| u128::from(high) << 32 | u128::from(low);
-        (wide(a, b) * wide(b, c) >> 64) as u32
+        ((wide(a, b) * wide(b, c)) >> 64) as u32
     });
     check("wide_quotient", |a, b, c| {
         ((u64::from(a) << 32 | u64::from(b)) / (u64::from(c & 0xFFFF) << 16 | 7)) as u32

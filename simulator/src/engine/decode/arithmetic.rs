@@ -247,7 +247,8 @@ impl Decoder<'_> {
         use super::super::instruction::{Map2, Map3};
         let flush = m.flag("ftz");
         let saturate = m.flag("sat");
-        let approximate = m.one_of(&["approx", "full"]).is_some();
+        let form = m.one_of(&["approx", "full"]);
+        let approximate = form.is_some();
         let rounding = m.one_of(&["rn", "rz", "rm", "rp"]);
         let nan = m.flag("NaN");
         let t = Type::F32;
@@ -271,6 +272,9 @@ impl Decoder<'_> {
             ("mul", &[a, b], _) => self.pure::<Map2<MulF32>>([raw, a, b, 0], 0),
             ("fma" | "mad", &[a, b, c], _) => self.pure::<Map3<FmaF32>>([raw, a, b, c], 0),
             ("div", &[a, b], false) => self.pure::<Map2<DivF32>>([raw, a, b, 0], 0),
+            ("div", &[a, b], true) if form == Some("approx") => {
+                self.pure::<Approximation<FastQuotient>>([raw, a, b, 0], extra);
+            }
             ("div", &[a, b], true) => self.pure::<Approximation<Quotient>>([raw, a, b, 0], extra),
             ("rcp", &[a], false) => self.pure::<Map1<RcpF32>>([raw, a, 0, 0], 0),
             ("rcp", &[a], true) => self.pure::<Approximation<Reciprocal>>([raw, a, a, 0], extra),

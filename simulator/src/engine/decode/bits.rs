@@ -129,6 +129,15 @@ impl Decoder<'_> {
                 }
                 Ok(())
             }
+            ("szext", 4) => {
+                let clamp = m.one_of(&["clamp", "wrap"]) == Some("clamp");
+                match (clamp, is_signed(ty)) {
+                    (false, true) => self.two::<ExtendSignedWrap>(ops, t, [t, w]),
+                    (true, true) => self.two::<ExtendSignedClamp>(ops, t, [t, w]),
+                    (false, false) => self.two::<ExtendUnsignedWrap>(ops, t, [t, w]),
+                    (true, false) => self.two::<ExtendUnsignedClamp>(ops, t, [t, w]),
+                }
+            }
             ("prmt", 4) => {
                 let [to, a, b, c] = exactly(ops)?;
                 let (a, b, c) = (self.source(a, ty)?, self.source(b, ty)?, self.source(c, ty)?);

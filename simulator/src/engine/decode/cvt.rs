@@ -65,6 +65,9 @@ impl Decoder<'_> {
                 if flush && from_type == Type::F32 {
                     a = self.flushed(a);
                 }
+                if flush && (from_type, to_type) == (Type::F64, Type::F32) {
+                    return Err(String::from(".ftz from .f64 is not modelled"));
+                }
                 self.float_to_float(to, (from_type, to_type), a, rounding, saturate)
             }
         }
