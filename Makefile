@@ -14,7 +14,7 @@ ON_DEVICES := env EXPERTILE_REQUIRE=cuda,simulated cargo test --release --featur
 # Without a driver first, then on simulated devices, then a few of the mutants.
 test: toolchain lint
 	cargo test --release --workspace --features $(FEATURES),expertile/cuda
-	$(SIMULATE) sm_80,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test corpus
+	$(SIMULATE) sm_80,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test info --test corpus
 	PROPTEST_CASES=8 $(SIMULATE) sm_89 $(ON_DEVICES) -p expertile --lib
 	$(SIMULATE) sm_90a cargo test --release --workspace --benches --features $(FEATURES),expertile/cuda
 	src/tests/mutants/run.sh 3
@@ -22,7 +22,7 @@ test: toolchain lint
 # The same checks on many more samples.
 test-deep: toolchain lint
 	PROPTEST_CASES=4096 cargo test --release --workspace --features $(FEATURES),expertile/cuda
-	PROPTEST_CASES=2048 $(SIMULATE) sm_80,sm_89,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test corpus
+	PROPTEST_CASES=2048 $(SIMULATE) sm_80,sm_89,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test info --test corpus
 	src/tests/mutants/run.sh
 
 # Breaks the code in every way listed in src/tests/mutants and requires that a test notices.
