@@ -11,17 +11,19 @@ ON_DEVICES := env EXPERTILE_REQUIRE=cuda,simulated cargo test --release --featur
 
 .PHONY: test test-deep mutants toolchain prebuilt lint bench peers
 
-# Without a driver first, then on simulated devices, then a few of the mutants.
+# The simulator, then the rest without a driver, then on simulated devices, then a few of the mutants.
 test: toolchain lint
-	cargo test --release --workspace --features $(FEATURES),expertile/cuda
+	EXPERTILE_REQUIRE=cuda cargo test --release -p expertile-simulator
+	cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),expertile/cuda
 	$(SIMULATE) sm_80,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test info --test corpus
 	PROPTEST_CASES=8 $(SIMULATE) sm_89 $(ON_DEVICES) -p expertile --lib
-	$(SIMULATE) sm_90a cargo test --release --workspace --benches --features $(FEATURES),expertile/cuda
+	$(SIMULATE) sm_90a cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),expertile/cuda
 	src/tests/mutants/run.sh 3
 
 # The same checks on many more samples.
 test-deep: toolchain lint
-	PROPTEST_CASES=4096 cargo test --release --workspace --features $(FEATURES),expertile/cuda
+	EXPERTILE_REQUIRE=cuda EXPERTILE_SIM_SEEDS=1000 cargo test --release -p expertile-simulator
+	PROPTEST_CASES=4096 cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),expertile/cuda
 	PROPTEST_CASES=2048 $(SIMULATE) sm_80,sm_89,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test info --test corpus
 	src/tests/mutants/run.sh
 
