@@ -107,7 +107,10 @@ proptest! {
                 assert!(trace.router_logits.iter().all(|x| x.len() == 5 * ids.len()));
                 let counts = trace.routing.iter().map(|routing| routing.counts.clone());
                 assert_eq!(counts.collect::<Vec<_>>(), all.expert_counts);
-                assert!(trace.routing.iter().flat_map(|routing| &routing.weights).all(|x| *x < 1.0));
+                // A weight near 1 rounds to 1 in bf16.
+                let most = if rounding == Rounding::F64 { 1f64.next_down() } else { 1.0 };
+                let mut weights = trace.routing.iter().flat_map(|routing| &routing.weights);
+                assert!(weights.all(|x| *x <= most));
             }
         }
     }
