@@ -107,6 +107,37 @@ impl Buffer {
         unsafe { self.device.driver().fill(self.address, value, bytes, stream.raw()) }
     }
 
+    /// Copies another buffer's contents, in stream order.
+    ///
+    /// # Errors
+    ///
+    /// `Value` or `Shape` if type, length or device differ, `Driver`.
+    pub fn copy_from(&mut self, stream: &Stream, from: &Buffer) -> Result<()> {
+        let places = [&*self, from].map(|buffer| buffer.device.identity());
+        if places != [stream.device().identity(); 2] {
+            let found = format!("{} and {}", self.device, from.device);
+            return Err(Error::value("buffer", "device", found, stream.device().to_string()));
+        }
+        if from.dtype != self.dtype {
+            return Err(Error::value("buffer", "dtype", from.dtype, self.dtype.name()));
+        }
+        if from.elements != self.elements {
+            return Err(Error::Shape {
+                operator: "buffer",
+                argument: "from",
+                found: vec![from.elements],
+                expected: vec![self.elements],
+            });
+        }
+        let bytes = self.elements * self.dtype.bytes();
+        if bytes == 0 {
+            return Ok(());
+        }
+        // SAFETY: both hold `bytes` bytes and are two allocations; both are freed after the device is
+        // idle.
+        unsafe { self.device.driver().copy(self.address, from.address, bytes, stream.raw()) }
+    }
+
     /// The contents after what `stream` does now.
     ///
     /// # Errors

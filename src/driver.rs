@@ -38,6 +38,8 @@ pub struct DeviceInfo {
     pub multiprocessors: u32,
     /// Its memory in bytes.
     pub memory_bytes: u64,
+    /// Its last level of cache in bytes.
+    pub l2_bytes: u64,
     /// The driver's version, as it states it.
     pub driver_version: u32,
 }
@@ -61,6 +63,9 @@ pub(crate) type RawKernel = u64;
 
 /// An event as the driver names it.
 pub(crate) type RawEvent = u64;
+
+/// Recorded work as the driver names it.
+pub(crate) type RawGraph = u64;
 
 /// One device through its driver. Every call may come from any thread and leaves the thread's
 /// current context as it was.
@@ -107,6 +112,13 @@ pub(crate) trait Driver: Send + Sync + fmt::Debug {
     /// `bytes` bytes are valid at `address`.
     unsafe fn fill(&self, address: u64, value: u8, bytes: u64, stream: RawStream) -> Result<()>;
 
+    /// Copies within the device, in stream order.
+    ///
+    /// # Safety
+    ///
+    /// `bytes` bytes are valid at both places, which do not overlap.
+    unsafe fn copy(&self, to: u64, from: u64, bytes: u64, stream: RawStream) -> Result<()>;
+
     fn create_stream(&self) -> Result<RawStream>;
 
     /// Whether `stream` may be launched on from here.
@@ -151,6 +163,32 @@ pub(crate) trait Driver: Send + Sync + fmt::Debug {
     ///
     /// Both are live and were recorded.
     unsafe fn elapsed_ms(&self, start: RawEvent, end: RawEvent) -> Result<f32>;
+
+    /// From here on what this thread submits to `stream` is recorded instead of done.
+    ///
+    /// # Safety
+    ///
+    /// `stream` is live, and this thread ends the capture.
+    unsafe fn begin_capture(&self, stream: RawStream) -> Result<()>;
+
+    /// Ends the capture, also where it fails.
+    ///
+    /// # Safety
+    ///
+    /// This thread began a capture on `stream`.
+    unsafe fn end_capture(&self, stream: RawStream) -> Result<RawGraph>;
+
+    /// Submits all that was recorded.
+    ///
+    /// # Safety
+    ///
+    /// Both are live, and so is all memory that the recorded work uses, as for its first submission.
+    unsafe fn launch_graph(&self, graph: RawGraph, stream: RawStream) -> Result<()>;
+
+    /// # Safety
+    ///
+    /// `graph` came from [`Driver::end_capture`] and is not used again.
+    unsafe fn destroy_graph(&self, graph: RawGraph) -> Result<()>;
 
     /// A kernel of the embedded images by its entry name.
     fn kernel(&self, entry: &'static str) -> Result<RawKernel>;

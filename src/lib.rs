@@ -28,6 +28,7 @@ mod device;
 mod driver;
 mod dtype;
 mod error;
+mod graph;
 #[allow(unreachable_pub)]
 mod kernels;
 mod layer_norm;
@@ -44,6 +45,7 @@ pub use device::Device;
 pub use driver::{DeviceInfo, Geometry, Platform};
 pub use dtype::{Dtype, Element};
 pub use error::{Error, Result};
+pub use graph::Graph;
 pub use layer_norm::layer_norm;
 pub use norm::{Norm, Residual};
 pub use rms_norm::rms_norm;

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 const NAMES: [&str; 2] = ["libcuda.so", "libcuda.so.1"];
 
 /// Every symbol that this crate calls. All are there since CUDA 12.0.
-const SYMBOLS: [&str; 34] = [
+const SYMBOLS: [&str; 41] = [
     "cuCtxGetCurrent",
     "cuCtxPopCurrent_v2",
     "cuCtxPushCurrent_v2",
@@ -29,6 +29,10 @@ const SYMBOLS: [&str; 34] = [
     "cuEventRecord",
     "cuEventSynchronize",
     "cuGetErrorName",
+    "cuGraphDestroy",
+    "cuGraphExecDestroy",
+    "cuGraphInstantiateWithFlags",
+    "cuGraphLaunch",
     "cuInit",
     "cuKernelGetFunction",
     "cuLaunchKernel",
@@ -37,11 +41,14 @@ const SYMBOLS: [&str; 34] = [
     "cuLibraryUnload",
     "cuMemAlloc_v2",
     "cuMemFree_v2",
+    "cuMemcpyDtoDAsync_v2",
     "cuMemcpyDtoHAsync_v2",
     "cuMemcpyHtoDAsync_v2",
     "cuMemsetD8Async",
+    "cuStreamBeginCapture_v2",
     "cuStreamCreate",
     "cuStreamDestroy_v2",
+    "cuStreamEndCapture",
     "cuStreamGetCtx",
     "cuStreamSynchronize",
     "cuStreamWaitEvent",

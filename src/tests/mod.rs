@@ -5,6 +5,7 @@
 //! targets too where it has a `Case`.
 
 mod errors;
+mod graph;
 mod harness;
 mod layer_norm;
 mod norm;
