@@ -39,3 +39,31 @@ __device__ inline float max_nan_f32(float a, float b) {
     asm("max.NaN.f32 %0, %1, %2;" : "=f"(larger) : "f"(a), "f"(b));
     return larger;
 }
+
+// 9.7.3.21 ex2: 2^x, off by at most 2^-22.5 of it.
+__device__ inline float ex2_approx_f32(float x) {
+    float power;
+    asm("ex2.approx.f32 %0, %1;" : "=f"(power) : "f"(x));
+    return power;
+}
+
+// 9.7.3.20 lg2: log2(x), off by at most 2^-22, of it where x is outside of 0.5 to 2.
+__device__ inline float lg2_approx_f32(float x) {
+    float logarithm;
+    asm("lg2.approx.f32 %0, %1;" : "=f"(logarithm) : "f"(x));
+    return logarithm;
+}
+
+// 9.7.3.13 rcp: 1 / x, off by at most 1 ulp.
+__device__ inline float rcp_approx_f32(float x) {
+    float reciprocal;
+    asm("rcp.approx.f32 %0, %1;" : "=f"(reciprocal) : "f"(x));
+    return reciprocal;
+}
+
+// 9.7.3.16 rsqrt: 1 / sqrt(x), off by at most 2^-22.9 of it.
+__device__ inline float rsqrt_approx_f32(float x) {
+    float reciprocal;
+    asm("rsqrt.approx.f32 %0, %1;" : "=f"(reciprocal) : "f"(x));
+    return reciprocal;
+}

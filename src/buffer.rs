@@ -44,6 +44,16 @@ impl Buffer {
         Ok(buffer)
     }
 
+    /// Its device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The type of its elements.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
     /// Its elements.
     pub fn elements(&self) -> u64 {
         self.elements

@@ -65,4 +65,14 @@ typedef struct NormParams {
     uint32_t reserved;       // 0
 } NormParams;
 
+// Probes: src/probe.rs. Kernels that measure or question a machine; not in a usual build.
+// Threads of a block: PROBE_THREADS.
+#define PROBE_THREADS 256
+
+typedef struct ProbeParams {
+    const uint32_t *input;
+    uint32_t *output;
+    uint64_t count;  // of what a probe goes through: each says of what
+} ProbeParams;
+
 #endif

@@ -9,6 +9,7 @@ pub const ROPE_MAX_HEAD_DIM: u32 = 256;
 pub const NORM_ELEMENTS_PER_THREAD: u32 = 16;
 pub const NORM_MAX_THREADS: u32 = 1024;
 pub const NORM_MAX_HIDDEN: u32 = 16384;
+pub const PROBE_THREADS: u32 = 256;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct RopeParams {
@@ -139,4 +140,20 @@ const _: () = {
         [::core::mem::offset_of!(NormParams, epsilon) - 80usize];
     ["Offset of field: NormParams::reserved"]
         [::core::mem::offset_of!(NormParams, reserved) - 84usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ProbeParams {
+    pub input: *const u32,
+    pub output: *mut u32,
+    #[doc = " of what a probe goes through: each says of what"]
+    pub count: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ProbeParams"][::core::mem::size_of::<ProbeParams>() - 24usize];
+    ["Alignment of ProbeParams"][::core::mem::align_of::<ProbeParams>() - 8usize];
+    ["Offset of field: ProbeParams::input"][::core::mem::offset_of!(ProbeParams, input) - 0usize];
+    ["Offset of field: ProbeParams::output"][::core::mem::offset_of!(ProbeParams, output) - 8usize];
+    ["Offset of field: ProbeParams::count"][::core::mem::offset_of!(ProbeParams, count) - 16usize];
 };

@@ -33,6 +33,8 @@ mod graph;
 mod kernels;
 mod layer_norm;
 mod norm;
+#[cfg(feature = "probes")]
+pub mod probe;
 mod rms_norm;
 mod rope;
 mod stream;
@@ -59,6 +61,15 @@ pub(crate) const KERNELS: &[(&str, &[&str])] = &[
     ("rms_norm", &rms_norm::ENTRIES),
     ("rope", &rope::ENTRIES),
 ];
+
+/// The probes likewise.
+pub(crate) const PROBES: &[(&str, &[&str])] = {
+    #[cfg(feature = "probes")]
+    let probes = probe::KERNELS;
+    #[cfg(not(feature = "probes"))]
+    let probes = &[];
+    probes
+};
 
 /// The embedded CUDA images: source stem, architecture, bytes when unpacked.
 #[cfg(feature = "cuda")]

@@ -49,7 +49,7 @@ pub(crate) fn compile_all(
                 while let Some(&(stem, architecture)) =
                     jobs.get(next.fetch_add(1, Ordering::Relaxed))
                 {
-                    let folder = out.join(format!("{stem}.{architecture}"));
+                    let folder = out.join(format!("{}.{architecture}", name_of(stem)));
                     let job = Job { package, folder, toolchain, line_info, stem, architecture };
                     let built =
                         job.run().map_err(|error| format!("{stem} for {architecture}: {error}"));
@@ -61,9 +61,17 @@ pub(crate) fn compile_all(
     let results: Result<Vec<Built>, String> = results.into_inner().unwrap().into_iter().collect();
     let mut built = results?;
     built.sort_by_key(|image| {
-        jobs.iter().position(|&(s, a)| (s, a) == (&image.stem, &image.architecture))
+        let of = |&(stem, architecture): &(&str, &str)| {
+            (name_of(stem), architecture) == (&image.stem, &image.architecture)
+        };
+        jobs.iter().position(of)
     });
     Ok(built)
+}
+
+/// A stem without its folder.
+fn name_of(stem: &str) -> &str {
+    stem.rsplit('/').next().unwrap_or(stem)
 }
 
 struct Job<'a> {
@@ -89,7 +97,7 @@ impl Job<'_> {
         let image = fs::read(image).map_err(|e| e.to_string())?;
         let level = ruzstd::encoding::CompressionLevel::Fastest;
         Ok(Built {
-            stem: self.stem.to_owned(),
+            stem: self.name().to_owned(),
             architecture: self.architecture.to_owned(),
             bytes_len: image.len(),
             sha256: sha256(&image),
@@ -140,6 +148,10 @@ impl Job<'_> {
             println!("cargo::warning={}: {warning}", self.stem);
         }
         Ok(())
+    }
+
+    fn name(&self) -> &str {
+        name_of(self.stem)
     }
 
     fn is_machine_code(&self) -> bool {

@@ -1,10 +1,12 @@
 //! Compiles every kernel for every architecture, checks the results, and embeds them.
 //!
 //! Without a CUDA compiler the images of `prebuilt/` are embedded, if they were made from these
-//! very sources. On docs.rs nothing is.
+//! very sources. On docs.rs nothing is. Feature `probes` adds the kernels of `probes/`.
 
 mod compile;
 mod gate;
+#[cfg(feature = "probes")]
+mod host;
 mod manifest;
 mod toolchain;
 
@@ -17,6 +19,9 @@ use toolchain::Toolchain;
 
 const ARCHITECTURES: [&str; 4] = ["sm_80", "sm_89", "sm_90a", "compute_80"];
 
+#[cfg(feature = "probes")]
+const PROBES: [&str; 2] = ["probes/probe_instructions", "probes/probe_stream"];
+
 fn main() {
     if let Err(message) = run() {
         println!("cargo::error={}", message.trim().replace('\n', "; "));
@@ -27,7 +32,7 @@ fn run() -> Result<(), String> {
     let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap());
     if env::var_os("DOCS_RS").is_some() {
-        return embed(&out, &[], "");
+        return embed(&out, &[], &[], "");
     }
     let sources = manifest::sources(&package)?;
     println!("cargo::rerun-if-changed=.");
@@ -37,27 +42,40 @@ fn run() -> Result<(), String> {
         println!("cargo::rerun-if-changed={}", path.display());
     }
 
-    let built = match toolchain::find(&package)? {
-        Some(toolchain) => build(&package, &out, &toolchain, &sources)?,
+    let toolchain = toolchain::find(&package)?;
+    let built = match &toolchain {
+        Some(toolchain) => build(&package, &out, toolchain, &stems(&sources))?,
         None => manifest::prebuilt(&package.join("prebuilt"), &sources)?,
     };
-    for image in &built {
+    #[cfg(feature = "probes")]
+    let probes = {
+        host::sincos(&package);
+        let toolchain = toolchain.ok_or("feature probes needs a CUDA compiler: set NVCC to it")?;
+        build(&package, &out, &toolchain, &PROBES.map(String::from))?
+    };
+    #[cfg(not(feature = "probes"))]
+    let probes = Vec::new();
+    for image in built.iter().chain(&probes) {
         fs::write(out.join(image.file_name()), &image.compressed).map_err(|e| e.to_string())?;
     }
-    embed(&out, &built, &manifest::write(&sources, &built))
+    embed(&out, &built, &probes, &manifest::write(&sources, &built))
+}
+
+/// The kernels among the sources.
+fn stems(sources: &[manifest::Source]) -> Vec<String> {
+    let stem = |source: &manifest::Source| source.name.strip_suffix(".cu").map(str::to_owned);
+    sources.iter().filter_map(stem).collect()
 }
 
 fn build(
     package: &Path,
     out: &Path,
     toolchain: &Toolchain,
-    sources: &[manifest::Source],
+    stems: &[String],
 ) -> Result<Vec<Built>, String> {
-    let stems: Vec<&str> =
-        sources.iter().filter_map(|source| source.name.strip_suffix(".cu")).collect();
     let jobs: Vec<(&str, &str)> = stems
         .iter()
-        .flat_map(|stem| ARCHITECTURES.map(|architecture| (*stem, architecture)))
+        .flat_map(|stem| ARCHITECTURES.map(|architecture| (stem.as_str(), architecture)))
         .collect();
     let line_info = env::var_os("CARGO_FEATURE_LINEINFO").is_some();
     let workers = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
@@ -65,24 +83,26 @@ fn build(
 }
 
 /// Writes the Rust that embeds the images.
-fn embed(out: &Path, built: &[Built], manifest: &str) -> Result<(), String> {
-    let mut rust =
-        String::from("/// Every image, sorted by stem.\npub static IMAGES: &[Image] = &[\n");
-    for image in built {
+fn embed(out: &Path, built: &[Built], probes: &[Built], manifest: &str) -> Result<(), String> {
+    let mut rust = String::new();
+    table(&mut rust, "Every image, sorted by stem.", "IMAGES", built);
+    table(&mut rust, "The images of the probes: none without the feature.", "PROBES", probes);
+    rust += "/// The hashes of the sources and of the images, as `prebuilt/manifest` holds them.\n";
+    writeln!(rust, "pub static MANIFEST: &str = {manifest:?};").unwrap();
+    fs::write(out.join("images.rs"), rust).map_err(|e| e.to_string())
+}
+
+fn table(rust: &mut String, doc: &str, name: &str, images: &[Built]) {
+    writeln!(rust, "/// {doc}\npub static {name}: &[Image] = &[").unwrap();
+    for image in images {
+        let Built { stem, architecture, bytes_len, sha256, .. } = image;
+        let file = image.file_name();
         writeln!(
             rust,
-            "Image {{ stem: {:?}, architecture: {:?}, bytes_len: {}, sha256: {:?}, \
-             compressed: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{}\")) }},",
-            image.stem,
-            image.architecture,
-            image.bytes_len,
-            image.sha256,
-            image.file_name(),
+            "Image {{ stem: {stem:?}, architecture: {architecture:?}, bytes_len: {bytes_len}, \
+             sha256: {sha256:?}, compressed: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\")) }},"
         )
         .unwrap();
     }
-    rust +=
-        "];\n/// The hashes of the sources and of the images, as `prebuilt/manifest` holds them.\n";
-    writeln!(rust, "pub static MANIFEST: &str = {manifest:?};").unwrap();
-    fs::write(out.join("images.rs"), rust).map_err(|e| e.to_string())
+    rust.push_str("];\n");
 }

@@ -32,5 +32,17 @@ impl Image {
     }
 }
 
-// `IMAGES` and `MANIFEST`.
+// `IMAGES`, `PROBES` and `MANIFEST`.
 include!(concat!(env!("OUT_DIR"), "/images.rs"));
+
+/// Sine and cosine of an angle as `sincos.h` gives them on the host.
+#[cfg(feature = "probes")]
+pub fn host_sincos(angle: f32) -> (f32, f32) {
+    unsafe extern "C" {
+        fn expertile_host_sincos(angle: f32, sine: *mut f32, cosine: *mut f32);
+    }
+    let (mut sine, mut cosine) = (0.0, 0.0);
+    // SAFETY: the function of probes/sincos.c, which writes the two floats.
+    unsafe { expertile_host_sincos(angle, &mut sine, &mut cosine) };
+    (sine, cosine)
+}

@@ -14,6 +14,7 @@
 pub const MAGIC: u32 = 0xBA55_ED50;
 
 const KIND_PTX: u16 = 1;
+const KIND_MACHINE_CODE: u16 = 2;
 const COMPRESSED: u32 = 0x2000 | 0x8000;
 const ENTRY_HEADER_BYTES: usize = 64;
 
@@ -49,11 +50,20 @@ pub fn ptx_texts(bytes: &[u8]) -> Result<Vec<Ptx>, String> {
         let text = text.trim_end_matches('\0');
         return Ok(vec![Ptx { architecture: target(text)?, text: text.to_string() }]);
     }
-    let texts = entries(bytes)?;
+    let (texts, _) = entries(bytes)?;
     if texts.is_empty() {
         return Err("a fat binary without PTX: the simulator executes PTX".to_string());
     }
     Ok(texts)
+}
+
+/// What a fat binary holds machine code for: 90 for sm_90a.
+///
+/// # Errors
+///
+/// A line, as for [`ptx_texts`].
+pub fn machine_code(bytes: &[u8]) -> Result<Vec<u32>, String> {
+    Ok(entries(bytes)?.1)
 }
 
 /// The number in `.target sm_90a`.
@@ -64,7 +74,8 @@ fn target(text: &str) -> Result<u32, String> {
     digits[..end].parse().map_err(|_| "neither a fat binary nor PTX: no `.target sm_`".to_string())
 }
 
-fn entries(bytes: &[u8]) -> Result<Vec<Ptx>, String> {
+/// The PTX, and the architectures of the machine code.
+fn entries(bytes: &[u8]) -> Result<(Vec<Ptx>, Vec<u32>), String> {
     let cut = |at: usize| format!("the fat binary is cut off at byte {at} of {}", bytes.len());
     let header = number(bytes, 6, 2).ok_or_else(|| cut(6))? as usize;
     let size = number(bytes, 8, 8).ok_or_else(|| cut(8))?;
@@ -72,7 +83,7 @@ fn entries(bytes: &[u8]) -> Result<Vec<Ptx>, String> {
     let end = end.filter(|&end| end <= bytes.len()).ok_or_else(|| {
         format!("the fat binary says {size} bytes behind its header and has {}", bytes.len())
     })?;
-    let mut texts = Vec::new();
+    let (mut texts, mut machine_code) = (Vec::new(), Vec::new());
     let mut at = header;
     while at < end {
         let field = |offset, width| number(&bytes[..end], at + offset, width);
@@ -95,10 +106,12 @@ fn entries(bytes: &[u8]) -> Result<Vec<Ptx>, String> {
                 .map_err(|error| format!("the PTX at byte {start}: {error}"))?;
             let text = text.trim_end_matches('\0').to_string();
             texts.push(Ptx { architecture: architecture as u32, text });
+        } else if kind == u64::from(KIND_MACHINE_CODE) {
+            machine_code.push(architecture as u32);
         }
         at = next;
     }
-    Ok(texts)
+    Ok((texts, machine_code))
 }
 
 #[cfg(test)]
@@ -136,6 +149,7 @@ mod tests {
         let want = vec![Ptx { architecture: 90, text: TEXT.to_string() }];
         assert_eq!(ptx_texts(&packed(padded.as_bytes(), 0x11)), Ok(want.clone()));
         assert_eq!(ptx_texts(TEXT.as_bytes()), Ok(want));
+        assert_eq!(machine_code(&packed(padded.as_bytes(), 0x11)), Ok(vec![80]));
     }
 
     #[test]

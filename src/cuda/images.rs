@@ -2,7 +2,7 @@
 
 use crate::driver::Platform;
 use crate::error::{Error, Result};
-use expertile_kernels_cuda::IMAGES;
+use expertile_kernels_cuda::{IMAGES, PROBES};
 
 /// The architecture of the images for a device of compute capability `major.minor`.
 ///
@@ -21,8 +21,10 @@ pub(super) fn for_capability(major: u32, minor: u32) -> Option<&'static str> {
 /// One source's image for an architecture.
 pub(super) fn decompress(stem: &str, architecture: &str) -> Result<Vec<u8>> {
     let unavailable = |reason| Error::Unavailable { platform: Platform::Cuda, reason };
-    let image =
-        IMAGES.iter().find(|image| image.stem == stem && image.architecture == architecture);
+    let image = IMAGES
+        .iter()
+        .chain(PROBES)
+        .find(|image| image.stem == stem && image.architecture == architecture);
     let image = image.ok_or_else(|| {
         unavailable(format!("no image of {stem} for {architecture}: built without kernels"))
     })?;

@@ -97,37 +97,52 @@ impl Cuda {
     /// Loads every image of the device's architecture, so that no operator loads anything.
     fn load(&mut self) -> Result<()> {
         let _current = Current::enter(self.context)?;
-        for (stem, entries) in crate::KERNELS {
-            let image = images::decompress(stem, self.info.images)?;
-            let mut library = null_mut();
-            // SAFETY: `image` is a whole fatbin or zero-terminated PTX, which the driver copies; there are no options.
-            let code = unsafe {
-                let (options, values) = (null_mut(), null_mut());
-                sys::cuLibraryLoadData(
-                    &mut library,
-                    image.as_ptr().cast(),
-                    options,
-                    values,
-                    0,
-                    null_mut(),
-                    null_mut(),
-                    0,
-                )
-            };
-            check(code, || {
-                let (images, version) = (self.info.images, self.info.driver_version);
-                let (major, minor) = (version / 1000, version % 1000 / 10);
-                format!(
-                    "cuLibraryLoadData({stem}, {images}: built for CUDA 13.0, which needs driver \
-                     580 or later; this one supports CUDA {major}.{minor})"
-                )
-            })?;
-            self.libraries.push(library);
+        for (stem, entries) in crate::KERNELS.iter().chain(crate::PROBES) {
+            let library = self.load_image(stem, self.info.images)?;
             for &entry in *entries {
                 self.kernels.insert(entry, kernel_of(library, entry)?);
             }
         }
         Ok(())
+    }
+
+    /// Loads an image in the current context.
+    fn load_image(&mut self, stem: &str, images: &str) -> Result<sys::CUlibrary> {
+        let image = images::decompress(stem, images)?;
+        let mut library = null_mut();
+        // SAFETY: `image` is a whole fatbin, which the driver copies; there are no options.
+        let code = unsafe {
+            let (options, values) = (null_mut(), null_mut());
+            let data = image.as_ptr().cast();
+            sys::cuLibraryLoadData(
+                &mut library,
+                data,
+                options,
+                values,
+                0,
+                null_mut(),
+                null_mut(),
+                0,
+            )
+        };
+        check(code, || {
+            let version = self.info.driver_version;
+            let (major, minor) = (version / 1000, version % 1000 / 10);
+            format!(
+                "cuLibraryLoadData({stem}, {images}: built for CUDA 13.0, which needs driver 580 or \
+                 later; this one supports CUDA {major}.{minor})"
+            )
+        })?;
+        self.libraries.push(library);
+        Ok(library)
+    }
+
+    /// Whether the driver takes an image, down to one of its kernels: some load late.
+    #[cfg(all(test, feature = "probes"))]
+    pub(crate) fn try_image(mut self, stem: &str, images: &str, entry: &str) -> Result<()> {
+        let _current = Current::enter(self.context)?;
+        let library = self.load_image(stem, images)?;
+        kernel_of(library, entry).map(drop)
     }
 }
 

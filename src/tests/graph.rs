@@ -112,10 +112,10 @@ fn a_copy_within_the_device_checks_its_buffers() -> Result<()> {
         let mut to = Buffer::from_slice(&stream, &[0.0f32; 3])?;
         to.copy_from(&stream, &from)?;
         assert_eq!(to.read::<f32>(&stream)?, [1.0, -2.0, f32::MIN_POSITIVE]);
-        let mut longer = Buffer::new(&device, Dtype::F32, 4)?;
+        let mut longer = Buffer::new(device, Dtype::F32, 4)?;
         let error = longer.copy_from(&stream, &from).unwrap_err().to_string();
         assert_eq!(error, "buffer: from has shape [3], expected [4]");
-        let mut other = Buffer::new(&device, Dtype::Bf16, 3)?;
+        let mut other = Buffer::new(device, Dtype::Bf16, 3)?;
         let error = other.copy_from(&stream, &from).unwrap_err().to_string();
         assert!(error.contains("f32") && error.contains("bf16"), "{error}");
     }

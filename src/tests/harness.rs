@@ -1,9 +1,12 @@
 //! Devices, data, fenced buffers and comparisons.
 
-use expertile::{Buffer, Device, Element, Result, Stream, Tensor, TensorMut};
+use expertile::{Buffer, Device, DeviceInfo, Dtype, Element, Result, Stream, Tensor, TensorMut};
 use expertile_reference::Rounding;
 use half::{bf16, f16};
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// One device of each architecture that is there.
@@ -178,8 +181,17 @@ impl<T: Element + PartialEq + std::fmt::Debug> Fenced<T> {
     }
 }
 
-/// The worst error of each operator, in units of its bound.
-static WORST: Mutex<BTreeMap<String, f64>> = Mutex::new(BTreeMap::new());
+/// What was compared for one operator, dtype and device.
+#[derive(Default)]
+struct Tally {
+    /// The worst error, in units of its bound.
+    worst: f64,
+    cases: u64,
+    /// The fields of a record's line that say what and where.
+    subject: String,
+}
+
+static TALLIES: Mutex<BTreeMap<String, Tally>> = Mutex::new(BTreeMap::new());
 
 /// Compares one element with the reference's; remembers the worst under `name`.
 pub(crate) fn close<T: Float>(
@@ -197,18 +209,66 @@ pub(crate) fn close<T: Float>(
         let (place, got) = (place(), got.value());
         return Err(format!("{name}: {place} is {got}, expected {want} +- {bound:e}"));
     }
-    let mut worst = WORST.lock().unwrap_or_else(PoisonError::into_inner);
-    let entry = worst.entry(name.to_owned()).or_default();
-    *entry = entry.max(error / bound);
+    let mut tallies = TALLIES.lock().unwrap_or_else(PoisonError::into_inner);
+    if !tallies.contains_key(name) {
+        tallies.insert(name.to_owned(), Tally::default());
+    }
+    if let Some(tally) = tallies.get_mut(name) {
+        tally.worst = tally.worst.max(error / bound);
+    }
     Ok(())
 }
 
-/// Prints the worst error / bound of every operator whose name starts with `prefix`.
-pub(crate) fn print_worst(prefix: &str) {
-    let worst = WORST.lock().unwrap_or_else(PoisonError::into_inner);
-    for (name, ratio) in worst.iter().filter(|(name, _)| name.starts_with(prefix)) {
-        println!("{name}: worst error / bound {ratio:.3}");
+/// Counts a case that was found right on a device, under the `name` of its comparisons.
+pub(crate) fn count_case(name: &str, operator: &str, dtype: Dtype, device: &Device) {
+    let mut tallies = TALLIES.lock().unwrap_or_else(PoisonError::into_inner);
+    let tally = tallies.entry(name.to_owned()).or_default();
+    tally.cases += 1;
+    if tally.subject.is_empty() {
+        tally.subject =
+            format!(r#""operator":"{operator}","dtype":"{dtype}",{}"#, describe(device));
     }
+}
+
+/// A device as the fields of a record's line.
+pub(crate) fn describe(device: &Device) -> String {
+    let DeviceInfo { platform, name, architecture, images, .. } = device.info();
+    format!(
+        r#""platform":"{platform}","device":{name:?},"architecture":"{architecture}","images":"{images}""#
+    )
+}
+
+/// Prints the worst error / bound of an operator, and records it with the number of cases.
+pub(crate) fn report(operator: &str) {
+    let seed = std::env::var("PROPTEST_RNG_SEED").unwrap_or_default();
+    let prefix = format!("{operator} ");
+    let mut tallies = TALLIES.lock().unwrap_or_else(PoisonError::into_inner);
+    for (name, tally) in tallies.iter_mut().filter(|(name, _)| name.starts_with(&prefix)) {
+        let Tally { worst, cases, subject } = tally;
+        println!("{name}: worst error / bound {worst:.3} in {cases} cases");
+        if *cases > 0 {
+            let line =
+                format!(r#"{{{subject},"cases":{cases},"worst":{worst:.6},"seed":{seed:?}}}"#);
+            record("properties.jsonl", &line);
+        }
+        // What was reported is not counted again.
+        (tally.worst, tally.cases) = (0.0, 0);
+    }
+}
+
+/// The folder that records go to: `EXPERTILE_RECORD`.
+pub(crate) fn record_folder() -> Option<PathBuf> {
+    std::env::var_os("EXPERTILE_RECORD").map(PathBuf::from)
+}
+
+/// Appends a line to a file of the records, if they are wanted.
+pub(crate) fn record(file: &str, line: &str) {
+    let Some(folder) = record_folder() else { return };
+    let path = folder.join(file);
+    let open = OpenOptions::new().create(true).append(true).open(&path);
+    // One write, so that lines of several processes do not mix.
+    let written = open.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+    written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
 /// Checks that two runs gave the same bits.

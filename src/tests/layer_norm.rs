@@ -1,6 +1,6 @@
 //! `layer_norm` against the reference.
 
-use super::harness::{cases, print_worst};
+use super::harness::{cases, report};
 use super::norm::{Case, Operator, case, check};
 use expertile::layer_norm;
 use expertile_reference::layer_norm as reference;
@@ -24,5 +24,5 @@ fn layer_norm_matches_reference() {
     if let Err(error) = TestRunner::new(config).run(&case(), run) {
         panic!("{error}");
     }
-    print_worst("layer_norm");
+    report("layer_norm");
 }

@@ -10,5 +10,7 @@ mod harness;
 mod layer_norm;
 mod norm;
 mod plans;
+#[cfg(all(feature = "probes", feature = "cuda"))]
+mod probes;
 mod rms_norm;
 mod rope;

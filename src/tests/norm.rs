@@ -1,6 +1,8 @@
 //! What the tests of both norms share: a case, its arguments, its bound, its check.
 
-use super::harness::{Fenced, Float, UNIT_F32, close, devices, poison, same_bits, values};
+use super::harness::{
+    Fenced, Float, UNIT_F32, close, count_case, devices, poison, same_bits, values,
+};
 use expertile::{Dtype, Norm, Residual, Result, Stream};
 use half::{bf16, f16};
 use proptest::prelude::*;
@@ -233,6 +235,7 @@ fn check_as<T: Float>(operator: &Operator, case: &Case) -> Result<(), String> {
             let alone = run(operator, &stream, case, [&x, &residual, &weight])?;
             same_bits(&format!("{name}: row {token} alone"), &alone.out, &row(&got.out))?;
         }
+        count_case(&name, operator.name, T::DTYPE, device);
     }
     Ok(())
 }

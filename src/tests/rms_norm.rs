@@ -1,6 +1,6 @@
 //! `rms_norm` against the reference.
 
-use super::harness::{cases, print_worst};
+use super::harness::{cases, report};
 use super::norm::{Case, Operator, case, check};
 use expertile::rms_norm;
 use expertile_reference::rms_norm as reference;
@@ -24,5 +24,5 @@ fn rms_norm_matches_reference() {
     if let Err(error) = TestRunner::new(config).run(&case(), run) {
         panic!("{error}");
     }
-    print_worst("rms_norm");
+    report("rms_norm");
 }

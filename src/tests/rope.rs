@@ -1,7 +1,8 @@
 //! `rope` against the reference.
 
 use super::harness::{
-    Fenced, Float, UNIT_F32, cases, close, devices, poison, print_worst, same_bits, ulp_f32, values,
+    Fenced, Float, UNIT_F32, cases, close, count_case, devices, poison, report, same_bits, ulp_f32,
+    values,
 };
 use expertile::{Dtype, Pairing, Result, Rope, Stream, rope};
 use expertile_reference::Rounding;
@@ -245,6 +246,7 @@ fn check_as<T: Float>(case: &Case) -> Result<(), String> {
             let alone = run(&stream, case, &one, &alone)?;
             same_bits(&format!("{name}: token {token} alone"), &alone.qkv, &got.qkv[row])?;
         }
+        count_case(&name, "rope", T::DTYPE, device);
     }
     Ok(())
 }
@@ -360,5 +362,5 @@ fn rope_matches_reference() {
     if let Err(error) = TestRunner::new(config).run(&case(), run) {
         panic!("{error}");
     }
-    print_worst("rope");
+    report("rope");
 }

@@ -19,6 +19,7 @@ impl Code {
     pub(super) const INVALID_CONTEXT: Code = Code(201);
     pub(super) const NO_BINARY_FOR_GPU: Code = Code(209);
     pub(super) const INVALID_PTX: Code = Code(218);
+    pub(super) const JIT_COMPILATION_DISABLED: Code = Code(223);
     pub(super) const FILE_NOT_FOUND: Code = Code(301);
     pub(super) const INVALID_HANDLE: Code = Code(400);
     pub(super) const ILLEGAL_STATE: Code = Code(401);

@@ -11,6 +11,8 @@ use crate::{fatbin, ptx};
 #[derive(Clone)]
 pub(super) struct Image {
     parts: Arc<Vec<ptx::Module>>,
+    /// What there is machine code for: 90 for sm_90a.
+    machine_code: Arc<Vec<u32>>,
 }
 
 /// What a module was made from.
@@ -84,16 +86,23 @@ fn ptx_text(text: &str) -> Result<Image> {
         return refuse(Code::INVALID_IMAGE, "neither a fat binary nor PTX nor machine code");
     }
     let module = syntax(text)?;
-    Ok(Image { parts: Arc::new(vec![module]) })
+    Ok(Image { parts: Arc::new(vec![module]), machine_code: Arc::default() })
 }
 
 fn fat_binary(bytes: &[u8]) -> Result<Image> {
-    let texts = fatbin::ptx_texts(bytes).map_err(|reason| {
+    let invalid = |reason| {
         eprintln!("simulated driver: {reason}");
         Error { code: Code::INVALID_IMAGE, reason }
-    })?;
+    };
+    let texts = fatbin::ptx_texts(bytes).map_err(invalid)?;
+    let machine_code = Arc::new(fatbin::machine_code(bytes).map_err(invalid)?);
     let modules: Result<Vec<ptx::Module>> = texts.iter().map(|part| syntax(&part.text)).collect();
-    Ok(Image { parts: Arc::new(modules?) })
+    Ok(Image { parts: Arc::new(modules?), machine_code })
+}
+
+/// Whether PTX may not be compiled (CUDA C++ Programming Guide, "CUDA Environment Variables").
+fn compilation_is_disabled() -> bool {
+    std::env::var_os("CUDA_DISABLE_PTX_JIT").is_some_and(|value| value == "1")
 }
 
 /// `sm_90a` as (90, "a").
@@ -119,6 +128,13 @@ impl Image {
     /// The PTX that a driver would run on the device: of those that fit, the one for the latest target.
     /// Where machine code was made of it, that is what the driver would prefer too.
     pub(super) fn choose(&self, card: &Architecture) -> Result<(ptx::Module, Chosen)> {
+        let runs =
+            |&code: &u32| code <= card.compute_capability() && code / 10 == card.major as u32;
+        if compilation_is_disabled() && !self.machine_code.iter().any(runs) {
+            let found = &self.machine_code;
+            let reason = format!("CUDA_DISABLE_PTX_JIT=1, and machine code only for {found:?}");
+            return refuse(Code::JIT_COMPILATION_DISABLED, reason);
+        }
         let fitting = self.parts.iter().filter(|part| ptx_fits(&part.target, card));
         match fitting.max_by_key(|part| split(&part.target)) {
             Some(part) => {
