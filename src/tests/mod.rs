@@ -7,6 +7,7 @@
 mod errors;
 mod graph;
 mod harness;
+mod large;
 mod layer_norm;
 mod norm;
 mod plans;

@@ -66,13 +66,13 @@ pub(crate) struct Operator {
 
 /// What a launch leaves: the outputs with the gaps between their rows.
 #[derive(Debug)]
-struct Outputs<T> {
-    out: Vec<T>,
-    sum: Vec<T>,
+pub(crate) struct Outputs<T> {
+    pub(crate) out: Vec<T>,
+    pub(crate) sum: Vec<T>,
 }
 
 /// Runs `rows` of the inputs on a device; all arrays have rows of `stride`.
-fn run<T: Float>(
+pub(crate) fn run<T: Float>(
     operator: &Operator,
     stream: &Stream,
     case: &Case,

@@ -108,20 +108,20 @@ impl Case {
 
 /// What the operator writes: whole arrays, with everything that it must not touch.
 #[derive(Clone, Debug)]
-struct Arrays<T> {
-    qkv: Vec<T>,
-    k_cache: Vec<T>,
-    v_cache: Vec<T>,
+pub(crate) struct Arrays<T> {
+    pub(crate) qkv: Vec<T>,
+    pub(crate) k_cache: Vec<T>,
+    pub(crate) v_cache: Vec<T>,
 }
 
 /// What it only reads.
-struct Inputs<'a> {
-    positions: &'a [i32],
-    slots: &'a [i64],
-    inv_freq: &'a [f32],
+pub(crate) struct Inputs<'a> {
+    pub(crate) positions: &'a [i32],
+    pub(crate) slots: &'a [i64],
+    pub(crate) inv_freq: &'a [f32],
 }
 
-fn run<T: Float>(
+pub(crate) fn run<T: Float>(
     stream: &Stream,
     case: &Case,
     inputs: &Inputs<'_>,
