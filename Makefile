@@ -3,27 +3,30 @@
 # Features of the reference, for its own tests and the examples.
 FEATURES := expertile-reference/checkpoint,expertile-reference/fast
 
+# What the tests and benches of devices need.
+DEVICES := expertile/cuda,expertile/probes
+
 # Runs a command on simulated devices.
 SIMULATE := cargo run --quiet --release -p expertile-simulator --bin simulate --
 
 # What runs on devices; a device that is missing is a failure.
-ON_DEVICES := env EXPERTILE_REQUIRE=cuda,simulated cargo test --release --features expertile/cuda
+ON_DEVICES := env EXPERTILE_REQUIRE=cuda,simulated cargo test --release --features $(DEVICES)
 
 .PHONY: test test-deep mutants toolchain prebuilt lint bench peers
 
 # The simulator, then the rest without a driver, then on simulated devices, then a few of the mutants.
 test: toolchain lint
 	EXPERTILE_REQUIRE=cuda cargo test --release -p expertile-simulator
-	cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),expertile/cuda
+	cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
 	$(SIMULATE) sm_80,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test info --test corpus
 	PROPTEST_CASES=8 $(SIMULATE) sm_89 $(ON_DEVICES) -p expertile --lib
-	$(SIMULATE) sm_90a cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),expertile/cuda
+	$(SIMULATE) sm_90a cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),$(DEVICES)
 	src/tests/mutants/run.sh 3
 
 # The same checks on many more samples.
 test-deep: toolchain lint
 	EXPERTILE_REQUIRE=cuda EXPERTILE_SIM_SEEDS=1000 cargo test --release -p expertile-simulator
-	PROPTEST_CASES=4096 cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),expertile/cuda
+	PROPTEST_CASES=4096 cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
 	PROPTEST_CASES=2048 $(SIMULATE) sm_80,sm_89,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test info --test corpus
 	src/tests/mutants/run.sh
 
@@ -37,8 +40,8 @@ lint: toolchain
 	cargo fmt --all --check
 	cargo clippy --release -p expertile-reference -- -D warnings
 	cargo clippy --release -p expertile --all-targets -- -D warnings
-	cargo clippy --release --workspace --all-targets --features $(FEATURES),expertile/cuda -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace --features $(FEATURES),expertile/cuda
+	cargo clippy --release --workspace --all-targets --features $(FEATURES),$(DEVICES) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace --features $(FEATURES),$(DEVICES)
 
 # Installs what a clean machine lacks, and says in one line what it cannot install.
 toolchain:
@@ -53,7 +56,7 @@ prebuilt: toolchain
 	cargo run --release -p expertile-kernels-cuda --example prebuilt -- kernels-cuda/prebuilt
 
 bench: toolchain
-	cargo bench --bench operators
+	cargo bench --bench operators --features $(DEVICES)
 	cargo bench --bench dbrx
 
 # The CPU peer; needs Python with torch, transformers, safetensors, tokenizers.

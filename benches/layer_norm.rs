@@ -1,10 +1,16 @@
 //! `layer_norm` with a residual: bound by reading and writing two rows for each token.
 
 use crate::data::uniform;
+use crate::device::DeviceBench;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use expertile_reference::config::LAYER_NORM_EPSILON;
 use expertile_reference::layer_norm::layer_norm;
 use expertile_reference::{Arithmetic, Elements, Fast, Rounding, Tensor};
+
+pub(crate) const DEVICE: DeviceBench =
+    crate::norm::bench("layer_norm", |stream, extents, dtype, sets| {
+        crate::norm::prepare(expertile::layer_norm, stream, extents, dtype, sets)
+    });
 
 pub(crate) fn bench(c: &mut Criterion) {
     let (tokens, hidden) = (64, 1024);
@@ -22,6 +28,4 @@ pub(crate) fn bench(c: &mut Criterion) {
     group.bench_function(BenchmarkId::new("fast", &shape), |b| {
         b.iter(|| Fast.layer_norm(&x, Some(&residual), &weight, LAYER_NORM_EPSILON));
     });
-    drop(group);
-    crate::norm::bench(c, "layer_norm", expertile::layer_norm);
 }

@@ -1,7 +1,8 @@
 //! The operators: a file and a criterion group for each.
 //!
-//! Ids read `operator/backend/shape`. `cargo bench --bench operators -- linear` runs one group,
-//! `-- --test` runs everything once.
+//! Ids read `operator/backend/shape`; backends are `plain` and `fast`, the reference on this CPU, and
+//! devices. `cargo bench --bench operators -- linear` runs one group, `-- --test` runs everything
+//! once; `-- --serve` answers requests instead (`device/serve.rs`).
 
 mod attention;
 mod combine;
@@ -17,7 +18,8 @@ mod rms_norm;
 mod rope;
 mod router;
 
-use criterion::{criterion_group, criterion_main};
+use criterion::criterion_group;
+use device::DeviceBench;
 
 criterion_group!(
     operators,
@@ -32,4 +34,23 @@ criterion_group!(
     combine::bench,
     attention::bench,
 );
-criterion_main!(operators);
+
+/// What runs on devices.
+const DEVICE_BENCHES: [&DeviceBench; 3] = [&layer_norm::DEVICE, &rms_norm::DEVICE, &rope::DEVICE];
+
+fn main() {
+    let devices = device::devices();
+    if std::env::args().any(|argument| argument == "--serve") {
+        let Some(device) = devices.first() else { std::process::exit(1) };
+        let (input, output) = (std::io::stdin().lock(), std::io::stdout().lock());
+        if let Err(error) = device::serve(device, &DEVICE_BENCHES, input, output) {
+            eprintln!("{error}");
+            std::process::exit(1);
+        }
+        return;
+    }
+    operators();
+    for device in &devices {
+        device::bench(device, &DEVICE_BENCHES).unwrap_or_else(|error| panic!("{error}"));
+    }
+}

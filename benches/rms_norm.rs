@@ -1,9 +1,15 @@
 //! `rms_norm` with a residual: bound by reading and writing two rows for each token.
 
 use crate::data::uniform;
+use crate::device::DeviceBench;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use expertile_reference::Rounding;
 use expertile_reference::rms_norm::rms_norm;
+
+pub(crate) const DEVICE: DeviceBench =
+    crate::norm::bench("rms_norm", |stream, extents, dtype, sets| {
+        crate::norm::prepare(expertile::rms_norm, stream, extents, dtype, sets)
+    });
 
 pub(crate) fn bench(c: &mut Criterion) {
     let (tokens, hidden) = (64, 1024);
@@ -14,6 +20,4 @@ pub(crate) fn bench(c: &mut Criterion) {
     group.bench_function(BenchmarkId::new("plain", format!("[{tokens}, {hidden}]")), |b| {
         b.iter(|| rms_norm(&x, Some(&residual), &weight, 1e-5, Rounding::F32));
     });
-    drop(group);
-    crate::norm::bench(c, "rms_norm", expertile::rms_norm);
 }

@@ -1,9 +1,9 @@
 //! `rope`: clip, split, rotate; on devices also the cache append.
 
 use crate::data::uniform;
-use crate::device;
+use crate::device::{Bound, Calls, DeviceBench, Work, normal};
 use criterion::{BenchmarkId, Criterion, Throughput};
-use expertile::{Buffer, Pairing, Rope};
+use expertile::{Buffer, Dtype, Pairing, Result, Rope, Stream};
 use expertile_reference::rope::{inv_freq, rope};
 use expertile_reference::{Arithmetic, Fast, Rounding};
 
@@ -21,47 +21,55 @@ pub(crate) fn bench(c: &mut Criterion) {
     group.bench_function(BenchmarkId::new("fast", &shape), |b| {
         b.iter(|| Fast.rope(&qkv, &positions, &inv_freq, (q_heads, kv_heads), Some(8.0)));
     });
-    drop(group);
-    for tokens in [1, 64, 4096] {
-        on_devices(c, tokens);
-    }
 }
 
-/// DBRX's heads: what is moved is each row twice, read and written.
-fn on_devices(c: &mut Criterion, tokens: u64) {
-    let (q_heads, kv_heads, head_dim) = (48, 8, 128);
+/// Each row is read and written once, beside it the token's position and slot.
+pub(crate) const DEVICE: DeviceBench = DeviceBench {
+    operator: "rope",
+    extents: &["tokens", "q_heads", "kv_heads", "head_dim"],
+    shapes: &[
+        &[4096, 48, 8, 128],
+        &[1, 48, 8, 128],
+        &[8, 48, 8, 128],
+        &[64, 48, 8, 128],
+        &[512, 48, 8, 128],
+        &[32_768, 48, 8, 128],
+    ],
+    tiny: &[3, 6, 1, 16],
+    work: |extents, dtype| {
+        let [tokens, q_heads, kv_heads, head_dim] = extents else { unreachable!("four extents") };
+        let row = (q_heads + 2 * kv_heads) * head_dim * dtype.bytes();
+        Work { bytes: tokens * (2 * row + 4 + 8), flops: 0, bound: Bound::Copy }
+    },
+    prepare,
+};
+
+fn prepare(stream: &Stream, extents: &[u64], dtype: Dtype, sets: u64) -> Result<Calls> {
+    let &[tokens, q_heads, kv_heads, head_dim] = extents else { unreachable!("four extents") };
     let heads = q_heads + 2 * kv_heads;
-    for device in device::devices() {
-        let stream = device.stream().unwrap_or_else(|error| panic!("{error}"));
-        let slots: Vec<i64> = (0..tokens as i64).collect();
-        let positions: Vec<i32> = (0..tokens as i32).collect();
-        let inputs = || -> expertile::Result<[Buffer; 3]> {
-            Ok([
-                Buffer::from_slice(&stream, &positions)?,
-                Buffer::from_slice(&stream, &inv_freq(5e5, head_dim as usize))?,
-                Buffer::from_slice(&stream, &slots)?,
-            ])
+    let (row, cache) = (tokens * heads * head_dim, tokens * kv_heads * head_dim);
+    let mut qkv = normal(stream, dtype, sets * row, 1)?;
+    let mut k_cache = Buffer::new(stream.device(), dtype, sets * cache)?;
+    let mut v_cache = Buffer::new(stream.device(), dtype, sets * cache)?;
+    let all_positions: Vec<i32> = (0..tokens as i32).collect();
+    let positions = Buffer::from_slice(stream, &all_positions)?;
+    let all_slots: Vec<i64> = (0..tokens as i64).collect();
+    let slots = Buffer::from_slice(stream, &all_slots)?;
+    let inv_freq = Buffer::from_slice(stream, &inv_freq(5e5, head_dim as usize))?;
+    Ok(Box::new(move |stream, set| {
+        let (rows, of_row) = ([tokens, heads, head_dim], [heads * head_dim, head_dim, 1]);
+        let page = [1, tokens, kv_heads, head_dim];
+        let of_page = [cache, kv_heads * head_dim, head_dim, 1];
+        let arguments = Rope {
+            qkv: qkv.strided_mut(&rows, &of_row, set * row)?,
+            positions: positions.tensor(&[tokens])?,
+            inv_freq: inv_freq.tensor(&[head_dim / 2])?,
+            k_cache: k_cache.strided_mut(&page, &of_page, set * cache)?,
+            v_cache: v_cache.strided_mut(&page, &of_page, set * cache)?,
+            slot_mapping: slots.tensor(&[tokens])?,
+            clip: Some(8.0),
+            pairing: Pairing::Halves,
         };
-        let [positions, inv_freq, slots] = inputs().unwrap_or_else(|error| panic!("{error}"));
-        let mut qkv = device::zeros(&stream, tokens * heads * head_dim);
-        let [mut k_cache, mut v_cache] =
-            [(); 2].map(|()| device::zeros(&stream, tokens * kv_heads * head_dim));
-        let mut group = c.benchmark_group("rope");
-        group.throughput(Throughput::Bytes(2 * 2 * tokens * heads * head_dim));
-        let shape = format!("[{tokens}, {q_heads}+2*{kv_heads}, {head_dim}]");
-        device::bench(&mut group, &stream, &shape, |stream| {
-            let cache = [1, tokens, kv_heads, head_dim];
-            let arguments = Rope {
-                qkv: qkv.tensor_mut(&[tokens, heads, head_dim])?,
-                positions: positions.tensor(&[tokens])?,
-                inv_freq: inv_freq.tensor(&[head_dim / 2])?,
-                k_cache: k_cache.tensor_mut(&cache)?,
-                v_cache: v_cache.tensor_mut(&cache)?,
-                slot_mapping: slots.tensor(&[tokens])?,
-                clip: Some(8.0),
-                pairing: Pairing::Halves,
-            };
-            expertile::rope(stream, &arguments)
-        });
-    }
+        expertile::rope(stream, &arguments)
+    }))
 }
