@@ -18,7 +18,8 @@ pub(crate) const fn bench(
         work: |extents, dtype| {
             let [tokens, hidden] = extents else { unreachable!("two extents") };
             let bytes = (4 * tokens * hidden + hidden) * dtype.bytes();
-            Work { bytes, flops: 0, bound: Bound::Copy }
+            // The sum, two reductions, and what scales each element.
+            Work { bytes, flops: 7 * tokens * hidden, bound: Bound::Copy }
         },
         prepare,
     }

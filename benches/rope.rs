@@ -39,7 +39,9 @@ pub(crate) const DEVICE: DeviceBench = DeviceBench {
     work: |extents, dtype| {
         let [tokens, q_heads, kv_heads, head_dim] = extents else { unreachable!("four extents") };
         let row = (q_heads + 2 * kv_heads) * head_dim * dtype.bytes();
-        Work { bytes: tokens * (2 * row + 4 + 8), flops: 0, bound: Bound::Copy }
+        // Three operations for each element of q and k; clipping is not counted.
+        let flops = 3 * tokens * (q_heads + kv_heads) * head_dim;
+        Work { bytes: tokens * (2 * row + 4 + 8), flops, bound: Bound::Copy }
     },
     prepare,
 };

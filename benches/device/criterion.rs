@@ -2,7 +2,7 @@
 
 use super::ceilings;
 use super::timing::{Timed, elapsed_ms};
-use super::{DeviceBench, cases, is_simulated};
+use super::{Bound, DeviceBench, cases, is_simulated};
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use expertile::{Device, Event, Result, Stream};
@@ -145,12 +145,11 @@ pub(crate) fn bench(device: &Device, benches: &[&DeviceBench]) -> Result<()> {
         let mut group = criterion.benchmark_group(bench.operator);
         for case in cases(bench, device) {
             let work = case.work();
-            let ceiling = ceilings::of(&ceilings, work.bound);
             *current.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some((ceiling.name, ceiling.rate()));
-            group.throughput(match work.flops {
-                0 => Throughput::Bytes(work.bytes),
-                flops => Throughput::Elements(flops),
+                ceilings::of(&ceilings, work.bound).map(|ceiling| (ceiling.name, ceiling.rate()));
+            group.throughput(match work.bound {
+                Bound::Read | Bound::Copy => Throughput::Bytes(work.bytes),
+                Bound::Matrix => Throughput::Elements(work.flops),
             });
             let backend = format!("{} {}", device.info().platform, device.info().architecture);
             let mut timed: Option<Timed> = None;

@@ -17,12 +17,25 @@ pub(crate) use serve::serve;
 
 /// What bounds an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code)] // no operator of each kind is there yet
 pub(crate) enum Bound {
     /// Memory, mostly read.
-    #[allow(dead_code)] // attention and products of few rows
     Read,
     /// Memory, read and written.
     Copy,
+    /// Matrix products.
+    Matrix,
+}
+
+impl Bound {
+    /// The name of the ceiling.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Bound::Read => "read",
+            Bound::Copy => "copy",
+            Bound::Matrix => "matrix",
+        }
+    }
 }
 
 /// What one call must do at least.

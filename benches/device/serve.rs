@@ -10,7 +10,7 @@
 //! What cannot be done is answered with `{"error":"..."}`. The end of the input ends the service.
 
 use super::timing::Timed;
-use super::{Bound, Case, DeviceBench, cases, ceilings, is_simulated};
+use super::{Case, DeviceBench, cases, ceilings, is_simulated};
 use expertile::{Device, Dtype, Stream};
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
@@ -66,10 +66,6 @@ fn list(device: &Device, benches: &[&DeviceBench]) -> Value {
             let named = case.bench.extents.iter().zip(&case.extents);
             let extents: serde_json::Map<String, Value> =
                 named.map(|(name, &extent)| ((*name).to_owned(), extent.into())).collect();
-            let bound = match work.bound {
-                Bound::Read => "read",
-                Bound::Copy => "copy",
-            };
             json!({
                 "operator": case.bench.operator,
                 "dtype": case.dtype.name(),
@@ -77,7 +73,7 @@ fn list(device: &Device, benches: &[&DeviceBench]) -> Value {
                 "extents": extents,
                 "bytes": work.bytes,
                 "flops": work.flops,
-                "bound": bound,
+                "bound": work.bound.name(),
             })
         })
         .collect();

@@ -61,21 +61,23 @@ fn lines(context: &Context, results: &Results, case: &Case) -> String {
         let backend = &times.backend;
         let Some(median) = times.median() else {
             let error = times.error.as_deref().unwrap_or("no samples");
-            let _ = writeln!(text, "    {backend:<32}{error}");
+            let _ = writeln!(text, "    {backend:<28}{error}");
             continue;
         };
         if context.simulated() {
-            let _ = writeln!(text, "    {backend:<32}{}", record::SIMULATED);
+            let _ = writeln!(text, "    {backend:<28}{}", record::SIMULATED);
             continue;
         }
         let rate = case.bytes as f64 / (median * 1e-3);
         let share = results.ceiling(&case.bound).map(|ceiling| 100.0 * rate / ceiling.rate);
         let share =
             share.map_or(String::new(), |share| format!("{share:>6.1} % of {}", case.bound));
-        let ratio = record::ratio(case, times).unwrap_or(f64::NAN);
+        let ratio = record::ratio(case, times);
+        let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:>7.2} x expertile"));
+        let flops = case.flops as f64 / (median * 1e-3) * 1e-12;
         let _ = writeln!(
             text,
-            "    {backend:<32}{median:>10.5} ms {:>8.1} GB/s {share:<18}{ratio:>7.2} x expertile",
+            "    {backend:<28}{median:>10.5} ms{:>8.0} GB/s{flops:>8.1} TFLOP/s{share:<18}{ratio}",
             rate * 1e-9
         );
     }
@@ -92,7 +94,7 @@ mod tests {
         let rows = [Row::new("check", "a thing", Verdict::Failed, "why")];
         let text = table(&context(false), &rows, &Proofs::new(), &results());
         assert!(text.contains("check       a thing                           FAILED   why"));
-        assert!(text.contains("2.00000 ms   1500.0 GB/s   50.0 % of copy"), "{text}");
+        assert!(text.contains("2.00000 ms    1500 GB/s     3.0 TFLOP/s  50.0 % of copy"), "{text}");
         assert!(text.contains("2.50 x expertile") && text.contains("3000 GB/s"));
         let text = table(&context(true), &rows, &Proofs::new(), &results());
         assert!(!text.contains("GB/s") && !text.contains(" ms "), "{text}");

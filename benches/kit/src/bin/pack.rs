@@ -123,7 +123,8 @@ fn build(
         found["name"] == target
             && found["kind"].as_array().is_some_and(|k| k.contains(&kind.into()))
     });
-    let mut executable = built.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    let mut executable =
+        built.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
     executable.next_back().ok_or_else(|| format!("cargo built no {kind} {target}"))
 }
 
