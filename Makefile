@@ -12,7 +12,7 @@ SIMULATE := cargo run --quiet --release -p expertile-simulator --bin simulate --
 # What runs on devices; a device that is missing is a failure.
 ON_DEVICES := env EXPERTILE_REQUIRE=cuda,simulated cargo test --release --features $(DEVICES)
 
-.PHONY: test test-deep mutants toolchain prebuilt lint bench peers
+.PHONY: test test-deep mutants toolchain prebuilt lint bench peers peers-self-test gpu-kit ledger kit-test
 
 # The simulator, then the rest without a driver, then on simulated devices, then a few of the mutants.
 test: toolchain lint
@@ -21,6 +21,7 @@ test: toolchain lint
 	$(SIMULATE) sm_80,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test info --test corpus
 	PROPTEST_CASES=8 $(SIMULATE) sm_89 $(ON_DEVICES) -p expertile --lib
 	$(SIMULATE) sm_90a cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),$(DEVICES)
+	$(MAKE) kit-test
 	src/tests/mutants/run.sh 3
 
 # The same checks on many more samples.
@@ -59,6 +60,24 @@ bench: toolchain
 	cargo bench --bench operators --features $(DEVICES)
 	cargo bench --bench dbrx
 
+# The kit for a machine with a GPU: target/gpu-kit, and beside it a .tar.gz (benches/kit/README.md).
+gpu-kit: toolchain
+	cargo run --quiet --release -p expertile-kit --bin pack
+
+# The kit on a simulated device, unpacked where nothing of Rust is found.
+kit-test: gpu-kit
+	cargo build --quiet --release -p expertile-simulator
+	EXPERTILE_REQUIRE=kit EXPERTILE_KIT=$(CURDIR)/target/gpu-kit.tar.gz EXPERTILE_SIMULATE=$(CURDIR)/target/release/simulate \
+		cargo test --release -p expertile-kit --test kit
+
+# The images that no device has proven; EXPERTILE_BLESS=1 writes the README's support table.
+ledger: toolchain
+	cargo run --quiet --release -p expertile-kit --bin ledger
+
 # The CPU peer; needs Python with torch, transformers, safetensors, tokenizers.
 peers:
 	python3 benches/peers/transformers_cpu.py
+
+# The peers on a GPU, checked at tiny extents; needs Python with torch and triton, and no GPU.
+peers-self-test:
+	python3 benches/peers/gpu.py --self-test

@@ -45,8 +45,8 @@ pub fn run(context: &Context, deadline: Instant) -> Vec<Row> {
 }
 
 fn row(name: &str, ended: &child::Ended, note: &str) -> Row {
-    match ended.passed() {
-        true => Row::new(PART, name, Verdict::Passed, note),
-        false => Row::new(PART, name, Verdict::Failed, ended.text()),
+    match Verdict::of(ended) {
+        Verdict::Passed => Row::new(PART, name, Verdict::Passed, note),
+        verdict => Row::new(PART, name, verdict, ended.text()),
     }
 }

@@ -62,6 +62,17 @@ pub enum Verdict {
     Skipped,
 }
 
+impl Verdict {
+    /// Whoever interrupted a check knows that it says nothing.
+    pub fn of(ended: &child::Ended) -> Verdict {
+        match ended {
+            child::Ended::Exited(0) => Verdict::Passed,
+            child::Ended::Interrupted => Verdict::Skipped,
+            _ => Verdict::Failed,
+        }
+    }
+}
+
 /// A line of the table: what was checked, how it ended, and what there is to say.
 #[derive(Clone, Debug)]
 pub struct Row {

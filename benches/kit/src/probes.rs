@@ -30,7 +30,10 @@ pub fn run(context: &Context, deadline: Instant) -> Vec<Row> {
     if !ended.passed() {
         note += &format!("; {}", ended.text());
     }
-    let fine = ended.passed() && failed.is_empty() && passed > 0;
-    let verdict = if fine { Verdict::Passed } else { Verdict::Failed };
+    let fine = failed.is_empty() && passed > 0;
+    let verdict = match Verdict::of(&ended) {
+        Verdict::Passed if !fine => Verdict::Failed,
+        verdict => verdict,
+    };
     vec![Row::new(PART, "instructions", verdict, note)]
 }

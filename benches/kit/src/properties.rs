@@ -57,7 +57,7 @@ pub fn run(
             let enough = ended == child::Ended::TimedOut && batches > 1;
             if !enough {
                 let note = format!("seed {seed}: {}", ended.text());
-                rows.push(Row::new("properties", part, Verdict::Failed, note));
+                rows.push(Row::new("properties", part, Verdict::of(&ended), note));
             }
             return rows;
         }
