@@ -7,14 +7,14 @@ mod compile;
 mod gate;
 #[cfg(feature = "probes")]
 mod host;
+mod jobs;
 mod manifest;
 mod toolchain;
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use compile::Built;
+use jobs::Built;
 use toolchain::Toolchain;
 
 const ARCHITECTURES: [&str; 4] = ["sm_80", "sm_89", "sm_90a", "compute_80"];
@@ -45,7 +45,12 @@ fn run() -> Result<(), String> {
     let toolchain = toolchain::find(&package)?;
     let built = match &toolchain {
         Some(toolchain) => build(&package, &out, toolchain, &stems(&sources))?,
-        None => manifest::prebuilt(&package.join("prebuilt"), &sources)?,
+        None => manifest::prebuilt(
+            &package.join("prebuilt"),
+            &sources,
+            toolchain::MISSING,
+            toolchain::REMEDY,
+        )?,
     };
     #[cfg(feature = "probes")]
     let probes = {
@@ -55,9 +60,8 @@ fn run() -> Result<(), String> {
     };
     #[cfg(not(feature = "probes"))]
     let probes = Vec::new();
-    for image in built.iter().chain(&probes) {
-        fs::write(out.join(image.file_name()), &image.compressed).map_err(|e| e.to_string())?;
-    }
+    jobs::write(&out, &built)?;
+    jobs::write(&out, &probes)?;
     embed(&out, &built, &probes, &manifest::write(&sources, &built))
 }
 
@@ -84,25 +88,10 @@ fn build(
 
 /// Writes the Rust that embeds the images.
 fn embed(out: &Path, built: &[Built], probes: &[Built], manifest: &str) -> Result<(), String> {
-    let mut rust = String::new();
-    table(&mut rust, "Every image, sorted by stem.", "IMAGES", built);
-    table(&mut rust, "The images of the probes: none without the feature.", "PROBES", probes);
-    rust += "/// The hashes of the sources and of the images, as `prebuilt/manifest` holds them.\n";
-    writeln!(rust, "pub static MANIFEST: &str = {manifest:?};").unwrap();
-    fs::write(out.join("images.rs"), rust).map_err(|e| e.to_string())
-}
-
-fn table(rust: &mut String, doc: &str, name: &str, images: &[Built]) {
-    writeln!(rust, "/// {doc}\npub static {name}: &[Image] = &[").unwrap();
-    for image in images {
-        let Built { stem, architecture, bytes_len, sha256, .. } = image;
-        let file = image.file_name();
-        writeln!(
-            rust,
-            "Image {{ stem: {stem:?}, architecture: {architecture:?}, bytes_len: {bytes_len}, \
-             sha256: {sha256:?}, compressed: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\")) }},"
-        )
-        .unwrap();
-    }
-    rust.push_str("];\n");
+    let rust = [
+        jobs::table("Every image, sorted by stem.", "IMAGES", built),
+        jobs::table("The images of the probes: none without the feature.", "PROBES", probes),
+        manifest::rust(manifest),
+    ];
+    fs::write(out.join("images.rs"), rust.concat()).map_err(|e| e.to_string())
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::compile::Built;
+use crate::jobs::Built;
 
 /// A kernel source or header of this package.
 pub(crate) struct Source {
@@ -19,13 +19,13 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Every `.cu`, `.cuh` and `.h` of the package, sorted by name.
+/// Every kernel and header of the package, sorted by name.
 pub(crate) fn sources(package: &Path) -> Result<Vec<Source>, String> {
     let mut sources = BTreeMap::new();
     for entry in fs::read_dir(package).map_err(|e| e.to_string())? {
         let path = entry.map_err(|e| e.to_string())?.path();
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        if ["cu", "cuh", "h"].contains(&extension) {
+        if ["cu", "cuh", "hip", "h"].contains(&extension) {
             let contents = fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             sources.insert(name, sha256(&contents));
@@ -47,12 +47,22 @@ pub(crate) fn write(sources: &[Source], built: &[Built]) -> String {
     text
 }
 
-/// The images of `folder`, if they were made from these sources.
-pub(crate) fn prebuilt(folder: &Path, sources: &[Source]) -> Result<Vec<Built>, String> {
+/// The Rust that holds the manifest.
+pub(crate) fn rust(manifest: &str) -> String {
+    let doc = "The hashes of the sources and of the images, as `prebuilt/manifest` holds them.";
+    format!("/// {doc}\npub static MANIFEST: &str = {manifest:?};\n")
+}
+
+/// The images of `folder`, if they were made from these sources. `missing` is the compiler that is
+/// not there, `remedy` what gets it.
+pub(crate) fn prebuilt(
+    folder: &Path,
+    sources: &[Source],
+    missing: &str,
+    remedy: &str,
+) -> Result<Vec<Built>, String> {
     let Ok(manifest) = fs::read_to_string(folder.join("manifest")) else {
-        return Err("no CUDA compiler and no prebuilt kernels: run `make toolchain` in the \
-                    repository, or install nvcc 13 and set NVCC to its path"
-            .to_owned());
+        return Err(format!("no {missing} and no prebuilt kernels: {remedy}"));
     };
     let (source_lines, image_lines): (Vec<&str>, Vec<&str>) =
         manifest.lines().partition(|line| line.starts_with("source "));
@@ -60,8 +70,7 @@ pub(crate) fn prebuilt(folder: &Path, sources: &[Source]) -> Result<Vec<Built>, 
     if let Some(line) = expected.lines().find(|line| !source_lines.contains(line)) {
         let name = line.rsplit(' ').next().unwrap_or_default();
         return Err(format!(
-            "no CUDA compiler, and the prebuilt kernels were made from another {name}: run \
-             `make toolchain` in the repository, or install nvcc 13 and set NVCC to its path"
+            "no {missing}, and the prebuilt kernels were made from another {name}: {remedy}"
         ));
     }
     image_lines.into_iter().map(|line| read_image(folder, line)).collect()

@@ -10,6 +10,13 @@ const MAJOR_RELEASE: u32 = 13;
 /// The release that the registers of the Budget lines were counted with.
 pub(crate) const BUDGET_RELEASE: &str = "13.0";
 
+/// What an error calls it.
+pub(crate) const MISSING: &str = "CUDA compiler";
+
+/// What an error advises.
+pub(crate) const REMEDY: &str =
+    "run `make toolchain` in the repository, or install nvcc 13 and set NVCC to its path";
+
 /// The folder of nvcc, ptxas and fatbinary.
 #[derive(Clone, Debug)]
 pub(crate) struct Toolchain {

@@ -8,6 +8,9 @@ mod compile;
 #[path = "../build/gate.rs"]
 mod gate;
 #[allow(dead_code)]
+#[path = "../build/jobs.rs"]
+mod jobs;
+#[allow(dead_code)]
 #[path = "../build/manifest.rs"]
 mod manifest;
 #[allow(dead_code)]
@@ -17,8 +20,8 @@ mod toolchain;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use compile::Built;
 use expertile_kernels_cuda::{IMAGES, MANIFEST};
+use jobs::Built;
 use toolchain::Toolchain;
 
 fn package() -> &'static Path {
@@ -182,7 +185,7 @@ fn every_source_has_an_image_for_every_architecture() {
 fn prebuilt_images_are_taken_when_they_fit_the_sources() {
     let folder = folder("prebuilt");
     let sources = manifest::sources(package()).unwrap();
-    let missing = manifest::prebuilt(&folder, &sources).err().unwrap();
+    let missing = manifest::prebuilt(&folder, &sources, toolchain::MISSING, toolchain::REMEDY).err().unwrap();
     assert!(missing.contains("no prebuilt kernels: run `make toolchain`"), "{missing}");
 
     fs::write(folder.join("manifest"), MANIFEST).unwrap();
@@ -190,12 +193,12 @@ fn prebuilt_images_are_taken_when_they_fit_the_sources() {
         let name = format!("{}.{}.zst", image.stem, image.architecture);
         fs::write(folder.join(name), image.compressed).unwrap();
     }
-    let built = manifest::prebuilt(&folder, &sources).unwrap();
+    let built = manifest::prebuilt(&folder, &sources, toolchain::MISSING, toolchain::REMEDY).unwrap();
     assert_eq!(manifest::write(&sources, &built), MANIFEST);
     assert!(built.iter().zip(IMAGES).all(|(built, image)| built.compressed == image.compressed));
 
     let stale = MANIFEST.replacen(&sources[0].sha256, &"0".repeat(64), 1);
     fs::write(folder.join("manifest"), stale).unwrap();
-    let error = manifest::prebuilt(&folder, &sources).err().unwrap();
+    let error = manifest::prebuilt(&folder, &sources, toolchain::MISSING, toolchain::REMEDY).err().unwrap();
     assert!(error.contains(&format!("made from another {}", sources[0].name)), "{error}");
 }
