@@ -99,9 +99,7 @@ impl Counted {
         self.warp_instructions += other.warp_instructions;
         self.blocks += other.blocks;
         self.barriers += other.barriers;
-        self.shared.instructions += other.shared.instructions;
-        self.shared.passes += other.shared.passes;
-        self.shared.conflicts += other.shared.conflicts;
+        self.shared.add(&other.shared);
         add(&mut self.traffic, &other.traffic);
         for (&address, traffic) in &other.allocations {
             add(self.allocations.entry(address).or_default(), traffic);

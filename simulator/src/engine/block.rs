@@ -2,8 +2,9 @@
 
 use super::barrier::Barriers;
 use super::context::{Fault, Place, State};
+use super::schedule::Pause;
 use super::special::Identity;
-use super::warp::{Pause, Surroundings, Warp};
+use super::warp::{Surroundings, Warp};
 use super::{Launch, Program};
 use crate::memory::{Memory, Region};
 

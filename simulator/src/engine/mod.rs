@@ -10,6 +10,7 @@ mod function;
 mod instruction;
 mod load;
 mod local;
+mod machine;
 mod ops_approximate;
 mod ops_atomic;
 mod ops_barrier;
@@ -25,9 +26,9 @@ mod ops_integer;
 mod ops_memory;
 mod ops_round;
 mod ops_warp;
-mod random;
+pub(crate) mod random;
 mod registers;
-mod schedule;
+pub(crate) mod schedule;
 mod special;
 mod step;
 mod stuck;
@@ -208,14 +209,17 @@ impl Program {
             threads,
         };
         let clocks = Clocks::new(number, threads.div_ceil(32));
-        let mut state = context::State::new(
+        let random = random::Random::new(launch.seed);
+        let state = context::State::new(
             clocks,
-            random::Random::new(launch.seed),
+            random.clone(),
             launch.kernel,
             launch.parameters,
             launch.approximation_seed,
         );
-        schedule::run(&common, memory, &mut state);
+        let mut machine = machine::Ptx { common, memory, state };
+        schedule::run(&mut machine, random);
+        let machine::Ptx { memory, state, .. } = machine;
         let mut counters = state.counters;
         counters.traffic = memory.traffic();
         counters.traffic_by_allocation = memory.traffic_by_allocation();

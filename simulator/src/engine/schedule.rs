@@ -1,11 +1,47 @@
 //! Which block and which warp goes on: seeded orders that try to break what is not ordered.
 
-use super::block::{Block, Common};
-use super::context::{Fault, State};
 use super::random::Random;
-use super::warp::Pause;
-use crate::memory::Memory;
-use crate::report::Kind;
+
+/// What executes blocks: the PTX engine, or that of AMD's machine code.
+pub(crate) trait Machine {
+    type Block;
+
+    fn grid(&self) -> [u32; 3];
+    /// Blocks that the device holds at a time, by its threads and shared memory.
+    fn most_resident(&self) -> u64;
+    fn instruction_limit(&self) -> u64;
+    /// Warp instructions so far.
+    fn issued(&self) -> u64;
+    /// The seed of what the blocks choose.
+    fn set_seed(&mut self, seed: u64);
+
+    fn new_block(&self) -> Self::Block;
+    /// Begins the block of that number. False: it cannot, which was reported.
+    fn start(&mut self, block: &mut Self::Block, number: u64) -> bool;
+    /// Bits of the block's warps that can go on.
+    fn ready(block: &Self::Block) -> u32;
+    fn is_done(block: &Self::Block) -> bool;
+    /// Gives a warp its turn; `stray` lets another group than the lowest go first.
+    fn run(&mut self, block: &mut Self::Block, warp: u32, quantum: u32, stray: bool) -> Pause;
+    fn finish(&mut self, block: &mut Self::Block);
+    /// Reports a block in which nothing can go on.
+    fn stuck(&mut self, block: &Self::Block);
+    /// Reports why the launch ends.
+    fn give_up(&mut self, block: &Self::Block, message: String);
+    /// Adds what a block that is not used again has counted.
+    fn retire(&mut self, block: &Self::Block);
+}
+
+/// Why a warp's turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// It could go on.
+    Turn,
+    /// All its lanes wait or are done.
+    Blocked,
+    /// The launch is over.
+    Fault,
+}
 
 /// How the next warp is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +64,11 @@ enum Turns {
 }
 
 /// The choices of one launch.
-pub(super) struct Schedule {
+struct Schedule {
     order: Order,
     turns: Turns,
     /// Blocks on the device at a time, to begin with.
-    pub(super) residents: usize,
+    residents: usize,
     /// One turn in this many lets another group of lanes than the lowest go first.
     stray: u32,
     last: u32,
@@ -45,7 +81,7 @@ const LONG_TURN: u32 = 1 << 13;
 const PATIENCE: u32 = 16;
 
 impl Schedule {
-    pub(super) fn new(random: &mut Random) -> Schedule {
+    fn new(random: &mut Random) -> Schedule {
         let orders = [Order::Random, Order::Random, Order::RoundRobin, Order::First, Order::Last];
         let turns = [Turns::Long, Turns::Long, Turns::Long, Turns::Medium, Turns::Mixed];
         Schedule {
@@ -129,32 +165,24 @@ fn common_divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
-/// Executes the whole grid. What went wrong is in the state's reports.
-pub(super) fn run(common: &Common<'_>, memory: &mut Memory, state: &mut State) {
-    let launch = common.launch;
-    let mut random = state.random.clone();
+/// Executes the whole grid. What went wrong is in the machine's reports.
+pub(crate) fn run<M: Machine>(machine: &mut M, mut random: Random) {
     let mut schedule = Schedule::new(&mut random);
-    let blocks = launch.grid.iter().map(|&n| u64::from(n)).product::<u64>();
-    let most = most_resident(common).min(blocks);
+    let blocks = machine.grid().iter().map(|&n| u64::from(n)).product::<u64>();
+    let most = machine.most_resident().min(blocks);
     let mut waiting = starting_order(blocks, &mut random).peekable();
-    let mut spare: Vec<Block> = Vec::new();
-    let mut resident: Vec<Block> = Vec::new();
+    let mut spare: Vec<M::Block> = Vec::new();
+    let mut resident: Vec<M::Block> = Vec::new();
     let mut wanted = (schedule.residents as u64).min(most) as usize;
     let mut since_progress = 0u64;
     let mut patience = 1u64 << 20;
-    state.random = Random::new(random.next());
+    machine.set_seed(random.next());
     loop {
         while resident.len() < wanted {
             let Some(number) = waiting.next() else { break };
-            let mut block = spare.pop().unwrap_or_else(|| Block::new(common));
-            if !block.start(common, state, number) {
-                let message = String::from("local memory is larger than a thread may have");
-                return end(
-                    common,
-                    state,
-                    &block,
-                    Fault { kind: Kind::Launch, lane: None, message },
-                );
+            let mut block = spare.pop().unwrap_or_else(|| machine.new_block());
+            if !machine.start(&mut block, number) {
+                return;
             }
             resident.push(block);
         }
@@ -163,27 +191,23 @@ pub(super) fn run(common: &Common<'_>, memory: &mut Memory, state: &mut State) {
         }
         let at = random.below(resident.len() as u32) as usize;
         let block = &mut resident[at];
-        let warp = schedule.pick(block.ready, &mut random);
+        let warp = schedule.pick(M::ready(block), &mut random);
         let stray = schedule.is_stray(&mut random);
         let quantum = schedule.quantum(&mut random);
-        let before = state.counters.warp_instructions;
-        let pause = block.run(common.program, memory, state, warp, quantum, stray);
+        let before = machine.issued();
+        let pause = machine.run(block, warp, quantum, stray);
         if pause == Pause::Fault {
             break;
         }
         schedule.note(pause);
-        since_progress += state.counters.warp_instructions - before;
-        if block.is_done() {
+        since_progress += machine.issued() - before;
+        if M::is_done(block) {
             let mut block = resident.swap_remove(at);
-            block.finish(state);
-            state.counters.blocks += 1;
+            machine.finish(&mut block);
             spare.push(block);
             since_progress = 0;
-        } else if block.ready == 0 {
-            let (fault, place, source) = block.stuck(common.program);
-            let (function, source) = source.unwrap_or((common.function, u32::MAX));
-            let function = &common.program.functions[function as usize];
-            state.report(common.program, function, source, place, fault);
+        } else if M::ready(block) == 0 {
+            machine.stuck(block);
             break;
         }
         if since_progress > patience && (wanted as u64) < most && waiting.peek().is_some() {
@@ -191,36 +215,16 @@ pub(super) fn run(common: &Common<'_>, memory: &mut Memory, state: &mut State) {
             wanted = (2 * wanted).min(most as usize);
             patience = since_progress + (1 << 20);
         }
-        if since_progress > launch.instruction_limit {
+        if since_progress > machine.instruction_limit() {
             let message = format!(
                 "{since_progress} warp instructions without a block finishing; {} blocks in flight",
                 resident.len()
             );
-            let fault = Fault { kind: Kind::Launch, lane: None, message };
-            end(common, state, &resident[at.min(resident.len() - 1)], fault);
+            machine.give_up(&resident[at.min(resident.len() - 1)], message);
             break;
         }
     }
     for block in resident.iter().chain(&spare) {
-        let traffic = block.shared_traffic();
-        let total = &mut state.counters.shared;
-        total.instructions += traffic.instructions;
-        total.passes += traffic.passes;
-        total.conflicts += traffic.conflicts;
+        machine.retire(block);
     }
-}
-
-fn end(common: &Common<'_>, state: &mut State, block: &Block, fault: Fault) {
-    let function = &common.program.functions[common.function as usize];
-    state.report(common.program, function, u32::MAX, block.warps[0].place, fault);
-}
-
-/// Blocks that the device holds at a time, by its threads and shared memory.
-fn most_resident(common: &Common<'_>) -> u64 {
-    let device = common.launch.device;
-    let shared = common.static_shared + common.launch.dynamic_shared_bytes;
-    let by_threads = (2048 / common.threads.next_multiple_of(32)).max(1);
-    let by_shared =
-        device.max_shared_bytes.checked_div(shared.next_multiple_of(1024)).unwrap_or(32);
-    u64::from(by_threads.min(by_shared.max(1)).min(32)) * u64::from(device.multiprocessors.max(1))
 }

@@ -8,6 +8,7 @@ use super::function::Function;
 use super::instruction::{Op, Result as Destination};
 use super::local::Local;
 use super::registers::Registers;
+use super::schedule::Pause;
 use super::special::{self, Identity};
 use super::step::execute;
 use crate::memory::{Memory, Region};
@@ -60,17 +61,6 @@ pub(super) struct Surroundings<'a> {
     pub(super) shared: &'a mut Region,
     pub(super) barriers: &'a mut Barriers,
     pub(super) state: &'a mut State,
-}
-
-/// Why a warp's turn ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pause {
-    /// It could go on.
-    Turn,
-    /// All its lanes wait or are done.
-    Blocked,
-    /// The launch is over.
-    Fault,
 }
 
 impl Warp {

@@ -48,6 +48,14 @@ pub struct SharedTraffic {
     pub conflicts: u64,
 }
 
+impl SharedTraffic {
+    pub(crate) fn add(&mut self, other: &SharedTraffic) {
+        self.instructions += other.instructions;
+        self.passes += other.passes;
+        self.conflicts += other.conflicts;
+    }
+}
+
 /// The counts of one region.
 #[derive(Debug, Default)]
 pub(super) struct Counts {

@@ -1,0 +1,47 @@
+// Residual addition and layer normalisation. Reference: reference/layer_norm.rs. Contract:
+// NormParams.
+//
+// Math, in f32, for every row t:
+//   s[i] = x[t, i] + residual[t, i], rounded to the element type; stored if `sum` is given
+//   mean = (s[0] + ...) / hidden
+//   variance = ((s[0] - mean)^2 + ...) / hidden
+//   out[t, i] = (s[i] - mean) * (1 / sqrt(variance + epsilon)) * weight[i], rounded once
+//
+// Mapping: norm_row.hip.h. One block per row, rows blockIdx.x, + gridDim.x, ...; a thread keeps its
+// 16 elements of the row and of the weight in registers.
+//
+// Budget: 1024 threads; 256 B shared; 0 B spilled; registers: 61 sm_80, 64 sm_89, 62 sm_90a.
+// Keeps: LDG.E.128, STG.E.128; in PTX: ld.global.v4, st.global.v4.
+// Bound: memory. tokens * hidden elements for each of x, residual, out and sum that is given, and
+// the weight once per block. In flight at hidden = 6144 in 2-byte elements, 2 blocks to an SM of
+// 65536 registers: 24 KiB, or 48 KiB with a residual.
+// Two passes over registers: the mean of squares less the square of the mean cancels.
+// Correctly rounded division and square root: once a row, so their cost does not show.
+
+#include "norm_row.hip.h"
+
+template <typename T>
+__device__ inline void layer_norm(const NormParams &p) {
+    __shared__ float sums[MAX_WAVES], squares[MAX_WAVES];
+    normalize_rows<T>(p, [&](const RowPart<T> &part) {
+        float hidden = static_cast<float>(p.hidden);
+        float mean = row_sum(part, sums) / hidden;
+        float variance = sum_of_squares(part, mean, p.hidden, squares) / hidden;
+        return CenterAndScale{mean, 1.0f / __builtin_sqrtf(variance + p.epsilon)};
+    });
+}
+
+extern "C" __global__ __attribute__((amdgpu_flat_work_group_size(64, NORM_MAX_THREADS))) void
+layer_norm_bf16(const NormParams p) {
+    layer_norm<bf16>(p);
+}
+
+extern "C" __global__ __attribute__((amdgpu_flat_work_group_size(64, NORM_MAX_THREADS))) void
+layer_norm_f16(const NormParams p) {
+    layer_norm<f16>(p);
+}
+
+extern "C" __global__ __attribute__((amdgpu_flat_work_group_size(64, NORM_MAX_THREADS))) void
+layer_norm_f32(const NormParams p) {
+    layer_norm<float>(p);
+}
