@@ -1,0 +1,67 @@
+//! A kernel's code, decoded.
+
+use super::decode::{Architecture, decode};
+use super::instruction::{Form, Format, Instruction, NONE, Operand, Sdwa, VECTOR};
+use super::opcodes::Opcode;
+
+/// A kernel.
+pub(super) struct Function {
+    pub(super) name: String,
+    pub(super) instructions: Vec<Instruction>,
+    /// By instruction: its place from the start, in bytes.
+    pub(super) offsets: Vec<u32>,
+}
+
+impl Function {
+    /// Decodes the code of a function.
+    pub(super) fn new(name: &str, code: &[u8], architecture: Architecture) -> Function {
+        let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, &b| word << 8 | u32::from(b));
+        let words: Vec<u32> = code.chunks_exact(4).map(word).collect();
+        let mut instructions = Vec::new();
+        let mut offsets = Vec::new();
+        let mut at = 0;
+        while at < words.len() {
+            let mut instruction = decode(&words[at..], architecture);
+            if !is_modelled(&instruction) {
+                instruction.opcode = Opcode::unknown;
+            }
+            offsets.push(4 * at as u32);
+            at += usize::from(instruction.dwords);
+            instructions.push(instruction);
+        }
+        for (index, instruction) in instructions.iter_mut().enumerate() {
+            let next = offsets[index] + 4;
+            let target = i64::from(next) + 4 * i64::from(instruction.offset);
+            let found = u32::try_from(target).ok().and_then(|t| offsets.binary_search(&t).ok());
+            if instruction.format == Format::Sopp {
+                instruction.target = found.map_or(u32::MAX, |found| found as u32);
+            }
+        }
+        Function { name: name.to_owned(), instructions, offsets }
+    }
+}
+
+/// Whether all that the fields ask for is modelled.
+fn is_modelled(i: &Instruction) -> bool {
+    let sources = &i.src[..usize::from(i.sources)];
+    // Apertures, LDS as an operand, and numbers that name nothing.
+    let strange = |&operand: &Operand| matches!(operand, 209..=239 | 249 | 250 | 254 | 102..=105);
+    let wide_constant = |at: usize| {
+        i.format == Format::Vop3p && i.src_dwords[at] == 2 && matches!(sources[at], 129..=255)
+    };
+    let half_constant = |at: usize| {
+        i.format == Format::Vop3p && i.src_dwords[at] == 1 && matches!(sources[at], 129..=255)
+    };
+    let vector = matches!(i.format, Format::Vop1 | Format::Vop2 | Format::Vop3 | Format::Vop3p);
+    let name = format!("{:?}", i.opcode);
+    let clamps = i.clamp && (i.format == Format::Vop3p || !name.contains("f32"));
+    let wide_form = i.form != Form::Plain
+        && (i.dst_dwords == 2 || (0..sources.len()).any(|at| i.src_dwords[at] == 2 && at < 2));
+    let sdwa_scalar = match i.form {
+        Form::Sdwa(Sdwa { dst, .. }) => dst != 6 && i.dst != NONE && i.dst < VECTOR,
+        _ => false,
+    };
+    !(sources.iter().any(strange)
+        || (0..sources.len()).any(|at| wide_constant(at) || half_constant(at))
+        || vector && (i.omod != 0 || clamps || wide_form || sdwa_scalar))
+}
