@@ -51,10 +51,12 @@ toolchain:
 	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 	@command -v cc >/dev/null || { echo "error: no cc: Rust needs a linker (Debian: gcc)"; exit 1; }
 	@sh kernels-cuda/toolchain.sh
+	@sh kernels-hip/toolchain.sh
 
 # The compiled kernels and the hashes of their sources, for a package that needs no compiler.
 prebuilt: toolchain
 	cargo run --release -p expertile-kernels-cuda --example prebuilt -- kernels-cuda/prebuilt
+	cargo run --release -p expertile-kernels-hip --example prebuilt -- kernels-hip/prebuilt
 
 bench: toolchain
 	cargo bench --bench operators --features $(DEVICES)

@@ -10,8 +10,8 @@
 // Mapping: norm_row.hip.h. One block per row, rows blockIdx.x, + gridDim.x, ...; a thread keeps its
 // 16 elements of the row and of the weight in registers.
 //
-// Budget: 1024 threads; 256 B shared; 0 B spilled; registers: 61 sm_80, 64 sm_89, 62 sm_90a.
-// Keeps: LDG.E.128, STG.E.128; in PTX: ld.global.v4, st.global.v4.
+// Budget: 1024 threads; 128 B LDS; 0 B scratch; registers: 62 gfx90a, 62 gfx942, 62 gfx950.
+// Keeps: global_load_dwordx4, global_store_dwordx4.
 // Bound: memory. tokens * hidden elements for each of x, residual, out and sum that is given, and
 // the weight once per block. In flight at hidden = 6144 in 2-byte elements, 2 blocks to an SM of
 // 65536 registers: 24 KiB, or 48 KiB with a residual.

@@ -8,8 +8,8 @@
 // Mapping: norm_row.hip.h. One block per row, rows blockIdx.x, + gridDim.x, ...; a thread keeps its
 // 16 elements of the row and of the weight in registers.
 //
-// Budget: 1024 threads; 256 B shared; 0 B spilled; registers: 59 sm_80, 64 sm_89, 60 sm_90a.
-// Keeps: LDG.E.128, STG.E.128; in PTX: ld.global.v4, st.global.v4.
+// Budget: 1024 threads; 128 B LDS; 0 B scratch; registers: 61 gfx90a, 61 gfx942, 62 gfx950.
+// Keeps: global_load_dwordx4, global_store_dwordx4.
 // Bound: memory, as in layer_norm.cu.
 // Two sets of partial sums, in turn: one barrier a row is then enough (block_sum).
 

@@ -17,8 +17,8 @@
 //
 // The vectors are 16 bytes, or 8 if half of a head is no multiple of 16 bytes.
 //
-// Budget: 256 threads; 1040 B shared; 0 B spilled; registers: 57 sm_80, 55 sm_89, 54 sm_90a.
-// Keeps: LDG.E.128, STG.E.128; in PTX: ld.global.v4, st.global.v4.
+// Budget: 256 threads; 1040 B LDS; 0 B scratch; registers: 64 gfx90a, 64 gfx942, 64 gfx950.
+// Keeps: global_load_dwordx4, global_store_dwordx4, ds_read_b128.
 // Bound: memory. Every element of the qkv rows is read once and written once, to its place or to a
 // cache; beside that 4 * half + 12 bytes a block. In flight: 16 KiB a block and 4 blocks to an SM.
 // Heads are fetched before the sines and cosines are computed, once for the block: both wait less.
