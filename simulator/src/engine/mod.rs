@@ -192,6 +192,7 @@ impl Program {
                 kernel: launch.kernel.to_owned(),
                 block: None,
                 thread: None,
+                lanes: 32,
                 instruction: String::new(),
                 line: 0,
                 source: None,
