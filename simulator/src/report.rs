@@ -26,12 +26,14 @@ pub enum Kind {
     Unsupported,
     /// A launch that the device would refuse, or that ran past its instruction limit.
     Launch,
+    /// A register was used before the instruction that fills it was waited for.
+    Hazard,
 }
 
 impl Kind {
     /// Whether the launch ends with it.
     pub fn is_fatal(self) -> bool {
-        !matches!(self, Kind::Uninitialized | Kind::Race)
+        !matches!(self, Kind::Uninitialized | Kind::Race | Kind::Hazard)
     }
 }
 
@@ -46,7 +48,9 @@ pub struct Report {
     pub block: Option<[u32; 3]>,
     /// The linear index of the thread in its block, where the fault has one.
     pub thread: Option<u32>,
-    /// The instruction as written in the PTX.
+    /// Lanes of a warp: 32 or 64.
+    pub lanes: u32,
+    /// The instruction as written in the PTX, or as decoded.
     pub instruction: String,
     /// Its line in the PTX; 0 if there is none.
     pub line: u32,
@@ -63,10 +67,14 @@ impl fmt::Display for Report {
             write!(f, "; block ({x}, {y}, {z})")?;
         }
         if let Some(thread) = self.thread {
-            write!(f, " thread {thread} (warp {} lane {})", thread / 32, thread % 32)?;
+            let (warp, lane) = (thread / self.lanes, thread % self.lanes);
+            write!(f, " thread {thread} (warp {warp} lane {lane})")?;
         }
         if !self.instruction.is_empty() {
-            write!(f, " at `{}` (PTX line {})", self.instruction, self.line)?;
+            write!(f, " at `{}`", self.instruction)?;
+        }
+        if self.line > 0 {
+            write!(f, " (PTX line {})", self.line)?;
         }
         if let Some((file, line)) = &self.source {
             write!(f, " from {file}:{line}")?;

@@ -21,11 +21,15 @@ fn the_status_is_the_commands() {
 
 #[test]
 fn the_folder_comes_first_and_goes() {
-    let script = "echo $EXPERTILE_SIM_ARCH; echo ${LD_LIBRARY_PATH%%:*}; ls ${LD_LIBRARY_PATH%%:*}";
-    let output = simulate(&["sm_80,sm_90a", "sh", "-c", script]);
+    let script = "echo $EXPERTILE_SIM_ARCH; echo ${LD_LIBRARY_PATH%%:*}; ls ${LD_LIBRARY_PATH%%:*}; \
+                  echo ${EXPERTILE_HIP_LIBRARY}";
+    let output = simulate(&["sm_80,gfx942", "sh", "-c", script]);
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[0], "sm_80,sm_90a");
-    assert_eq!(lines[2..], ["libcuda.so", "libcuda.so.1"]);
+    assert_eq!(lines[0], "sm_80,gfx942");
+    let names = ["", ".5", ".6", ".7"].map(|version| format!("libamdhip64.so{version}"));
+    assert_eq!(lines[2..6], names);
+    assert_eq!(lines[6..8], ["libcuda.so", "libcuda.so.1"]);
+    assert_eq!(lines[8], format!("{}/libamdhip64.so", lines[1]));
     assert!(!Path::new(lines[1]).exists(), "{} is left", lines[1]);
 }

@@ -1,7 +1,7 @@
 //! Code objects: ELF files with machine code, a descriptor and metadata for each kernel (LLVM, "User
 //! Guide for AMDGPU Backend", "Code Object").
 
-use object::elf::{ELFOSABI_AMDGPU_HSA, EM_AMDGPU, NT_AMDGPU_METADATA};
+use object::elf::{EM_AMDGPU, NoteType, OsAbi};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{LittleEndian, Object, ObjectSymbol};
 use rmpv::Value;
@@ -28,6 +28,10 @@ pub(super) struct Descriptor {
     pub(super) group_ids: [bool; 4],
 }
 
+/// Of the metadata's note, and of the ELF file (LLVM, "ELF Code Object").
+const NT_AMDGPU_METADATA: NoteType = NoteType(32);
+const ELFOSABI_AMDGPU_HSA: OsAbi = OsAbi(64);
+
 /// EF_AMDGPU_MACH, the low byte of the ELF flags.
 const PROCESSORS: [(u32, &str); 3] = [(0x3F, "gfx90a"), (0x4C, "gfx942"), (0x4F, "gfx950")];
 
@@ -45,7 +49,7 @@ fn parse(image: &[u8]) -> Result<Elf<'_>, String> {
 
 /// The processor of a code object: `gfx942`.
 pub fn processor(image: &[u8]) -> Option<&'static str> {
-    let flags = parse(image).ok()?.elf_header().e_flags(LittleEndian);
+    let flags = parse(image).ok()?.elf_header().e_flags(LittleEndian).0;
     let of = |(number, name): &(u32, &'static str)| (*number == flags & 0xFF).then_some(*name);
     PROCESSORS.iter().find_map(of)
 }
@@ -62,7 +66,7 @@ pub fn image_bytes(header: &[u8; 64]) -> Option<u64> {
 /// Reads every kernel of a code object.
 pub(super) fn read(image: &[u8]) -> Result<(Architecture, Vec<Description>), String> {
     let elf = parse(image)?;
-    let flags = elf.elf_header().e_flags(LittleEndian);
+    let flags = elf.elf_header().e_flags(LittleEndian).0;
     let architecture = processor(image)
         .and_then(Architecture::from_name)
         .ok_or_else(|| format!("processor {:#x} is not modelled", flags & 0xFF))?;

@@ -156,7 +156,7 @@ fn arithmetic(x: &mut Execution<'_>, i: &Instruction) -> Flow {
     let (la, lb) = (va as u32, vb as u32);
     let (ia, ib) = (la as i32, lb as i32);
     let undefined = all_if(a.1 | b.1 != 0);
-    let mut outcome = |value: u64, scc: Option<bool>| Outcome { value, undefined, scc };
+    let outcome = |value: u64, scc: Option<bool>| Outcome { value, undefined, scc };
     let nonzero = |value: u64| Some(if wide { value != 0 } else { value as u32 != 0 });
     let count = |bits: u32| u64::from(bits);
     let found = |at: Option<u32>| u64::from(at.unwrap_or(u32::MAX));

@@ -4,9 +4,9 @@
 //! simulate ARCH[,ARCH] COMMAND [ARGUMENT...]
 //! ```
 //!
-//! The stand-in driver lies beside this program. It gets its driver names only in a folder of its own
-//! that exists while the command runs: a library called `libcuda.so` in `target/` would be found by
-//! programs that nobody meant to simulate.
+//! The stand-in drivers are one library beside this program. It gets its drivers' names only in a folder
+//! of its own that exists while the command runs: a library called `libcuda.so` in `target/` would be
+//! found by programs that nobody meant to simulate.
 
 use std::ffi::OsString;
 use std::os::unix::fs::{DirBuilderExt, symlink};
@@ -15,10 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const LIBRARY: &str = "libexpertile_simulator.so";
-/// Both name one file: loaded under either name, it is one library with one state.
-const NAMES: [&str; 2] = ["libcuda.so.1", "libcuda.so"];
+/// The copy, and other names for it: loaded under any of them, it is one library with one state.
+const NAME: &str = "libcuda.so.1";
+const ALIASES: [&str; 5] =
+    ["libcuda.so", HIP_NAME, "libamdhip64.so.5", "libamdhip64.so.6", "libamdhip64.so.7"];
+const HIP_NAME: &str = "libamdhip64.so";
 const USAGE: &str = "usage: simulate ARCH[,ARCH] COMMAND [ARGUMENT...], for example: \
-                     simulate sm_90a cargo test";
+                     simulate sm_90a,gfx942 cargo test";
 
 fn main() -> ExitCode {
     match run() {
@@ -37,13 +40,16 @@ fn run() -> Result<ExitCode, String> {
     let library = find_library()?;
     let folder = Folder::new()?;
     // A copy: the command may be a build that writes the library anew.
-    let [driver, alias] = NAMES.map(|name| folder.0.join(name));
+    let driver = folder.0.join(NAME);
     let failed = |error| format!("{}: {error}", folder.0.display());
     std::fs::copy(&library, &driver).map_err(failed)?;
-    symlink(&driver, &alias).map_err(failed)?;
+    for alias in ALIASES {
+        symlink(&driver, folder.0.join(alias)).map_err(failed)?;
+    }
     let status = Command::new(&program)
         .args(arguments)
         .env("EXPERTILE_SIM_ARCH", architectures)
+        .env("EXPERTILE_HIP_LIBRARY", folder.0.join(HIP_NAME))
         .env("LD_LIBRARY_PATH", library_path(&folder.0))
         .status()
         .map_err(|error| format!("{}: {error}", program.display()))?;

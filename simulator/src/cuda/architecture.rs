@@ -1,56 +1,89 @@
-//! The cards that are simulated, by their published numbers and what `deviceQuery` shows of them.
+//! The NVIDIA cards that are simulated, by their published numbers and what `deviceQuery` shows of them.
 
-/// What differs between the cards.
+/// A card, NVIDIA's or AMD's.
 #[derive(Debug)]
-pub(super) struct Architecture {
+pub(crate) struct Architecture {
     /// As in `EXPERTILE_SIM_ARCH`.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Compute capability.
-    pub(super) major: i32,
-    pub(super) minor: i32,
+    pub(crate) major: i32,
+    pub(crate) minor: i32,
     /// Bytes of device memory that a program sees.
-    pub(super) memory_bytes: u64,
-    pub(super) multiprocessors: i32,
-    pub(super) clock_khz: i32,
-    pub(super) memory_clock_khz: i32,
-    pub(super) memory_bus_bits: i32,
-    pub(super) l2_bytes: i32,
-    pub(super) persisting_l2_bytes: i32,
-    pub(super) threads_per_multiprocessor: i32,
-    pub(super) blocks_per_multiprocessor: i32,
-    pub(super) shared_bytes_per_multiprocessor: i32,
+    pub(crate) memory_bytes: u64,
+    pub(crate) multiprocessors: i32,
+    pub(crate) clock_khz: i32,
+    pub(crate) memory_clock_khz: i32,
+    pub(crate) memory_bus_bits: i32,
+    pub(crate) l2_bytes: i32,
+    pub(crate) persisting_l2_bytes: i32,
+    pub(crate) threads_per_multiprocessor: i32,
+    pub(crate) blocks_per_multiprocessor: i32,
+    pub(crate) shared_bytes_per_multiprocessor: i32,
     /// Single to double precision throughput.
-    pub(super) double_ratio: i32,
-    pub(super) copy_engines: i32,
-    pub(super) pci_device_id: i32,
+    pub(crate) double_ratio: i32,
+    pub(crate) copy_engines: i32,
+    pub(crate) pci_device_id: i32,
     /// Bytes of a kernel's parameters.
-    pub(super) parameter_bytes: usize,
+    pub(crate) parameter_bytes: usize,
+    pub(crate) limits: Limits,
 }
 
-/// Shared memory that the driver keeps of every block.
-pub(super) const RESERVED_SHARED_BYTES: i32 = 1024;
-/// Shared memory of a block without opt-in.
-pub(super) const DEFAULT_SHARED_BYTES: i32 = 49152;
-pub(super) const THREADS_PER_BLOCK: u32 = 1024;
-pub(super) const BLOCK_LIMIT: [u32; 3] = [1024, 1024, 64];
-pub(super) const GRID_LIMIT: [u32; 3] = [i32::MAX as u32, 65535, 65535];
-pub(super) const REGISTERS_PER_MULTIPROCESSOR: i32 = 65536;
-pub(super) const CONSTANT_BYTES: i32 = 65536;
+/// What the cards of a family have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) warp_threads: u32,
+    /// The most threads of a block in x, y, z.
+    pub(crate) block: [u32; 3],
+    /// The most blocks of a grid in x, y, z.
+    pub(crate) grid: [u32; 3],
+    /// The most threads of a grid in each dimension.
+    pub(crate) grid_threads: u64,
+    pub(crate) registers_per_multiprocessor: u32,
+    /// A warp gets registers in multiples of this.
+    pub(crate) register_granule: u32,
+    /// A block gets shared memory in multiples of this.
+    pub(crate) shared_granule: u32,
+    /// Shared memory that the driver keeps of every block.
+    pub(crate) reserved_shared_bytes: i32,
+    /// Shared memory of a block without opt-in, where all of it needs that.
+    pub(crate) default_shared_bytes: i32,
+}
+
+pub(crate) const THREADS_PER_BLOCK: u32 = 1024;
+pub(crate) const CONSTANT_BYTES: i32 = 65536;
+
+/// Granules as in the CUDA occupancy calculator for compute capability 8 and 9.
+const NVIDIA: Limits = Limits {
+    warp_threads: 32,
+    block: [1024, 1024, 64],
+    grid: [i32::MAX as u32, 65535, 65535],
+    grid_threads: u64::MAX,
+    registers_per_multiprocessor: 65536,
+    register_granule: 256,
+    shared_granule: 128,
+    reserved_shared_bytes: 1024,
+    default_shared_bytes: 49152,
+};
 
 impl Architecture {
     /// For example 90.
-    pub(super) fn compute_capability(&self) -> u32 {
+    pub(crate) fn compute_capability(&self) -> u32 {
         (self.major * 10 + self.minor) as u32
     }
 
+    /// The most shared memory that a block may use without opt-in.
+    pub(crate) fn default_shared_bytes(&self) -> i32 {
+        self.limits.default_shared_bytes.min(self.shared_bytes_per_block())
+    }
+
     /// The most shared memory that a block may use, with opt-in.
-    pub(super) fn shared_bytes_per_block(&self) -> i32 {
-        self.shared_bytes_per_multiprocessor - RESERVED_SHARED_BYTES
+    pub(crate) fn shared_bytes_per_block(&self) -> i32 {
+        self.shared_bytes_per_multiprocessor - self.limits.reserved_shared_bytes
     }
 }
 
 /// A100-SXM4-80GB, A10, L40S and H100-SXM5-80GB.
-pub(super) static ARCHITECTURES: [Architecture; 4] = [
+pub(crate) static ARCHITECTURES: [Architecture; 4] = [
     Architecture {
         name: "sm_80",
         major: 8,
@@ -69,6 +102,7 @@ pub(super) static ARCHITECTURES: [Architecture; 4] = [
         copy_engines: 3,
         pci_device_id: 0x20B2_10DE,
         parameter_bytes: 32764,
+        limits: NVIDIA,
     },
     Architecture {
         name: "sm_86",
@@ -88,6 +122,7 @@ pub(super) static ARCHITECTURES: [Architecture; 4] = [
         copy_engines: 2,
         pci_device_id: 0x2236_10DE,
         parameter_bytes: 32764,
+        limits: NVIDIA,
     },
     Architecture {
         name: "sm_89",
@@ -107,6 +142,7 @@ pub(super) static ARCHITECTURES: [Architecture; 4] = [
         copy_engines: 2,
         pci_device_id: 0x26B9_10DE,
         parameter_bytes: 32764,
+        limits: NVIDIA,
     },
     Architecture {
         name: "sm_90a",
@@ -126,23 +162,24 @@ pub(super) static ARCHITECTURES: [Architecture; 4] = [
         copy_engines: 3,
         pci_device_id: 0x2330_10DE,
         parameter_bytes: 32764,
+        limits: NVIDIA,
     },
 ];
 
 /// `CUdevice_attribute` by number; none for a number that the interface does not have.
 ///
 /// `ordinal` is the device's place in the list, from which its PCI address is made.
-pub(super) fn attribute(card: &Architecture, ordinal: usize, number: u32) -> Option<i32> {
+pub(crate) fn attribute(card: &Architecture, ordinal: usize, number: u32) -> Option<i32> {
     let hopper = i32::from(card.major >= 9);
     Some(match number {
         1 => THREADS_PER_BLOCK as i32,
-        2..=4 => BLOCK_LIMIT[number as usize - 2] as i32,
-        5..=7 => GRID_LIMIT[number as usize - 5] as i32,
-        8 => DEFAULT_SHARED_BYTES,
+        2..=4 => NVIDIA.block[number as usize - 2] as i32,
+        5..=7 => NVIDIA.grid[number as usize - 5] as i32,
+        8 => NVIDIA.default_shared_bytes,
         9 => CONSTANT_BYTES,
-        10 => 32,                                // warp size
-        11 => i32::MAX,                          // pitch
-        12 | 82 => REGISTERS_PER_MULTIPROCESSOR, // of a block, of a multiprocessor
+        10 => 32,                                              // warp size
+        11 => i32::MAX,                                        // pitch
+        12 | 82 => NVIDIA.registers_per_multiprocessor as i32, // of a block, of a multiprocessor
         13 => card.clock_khz,
         14 => 512, // texture alignment
         15 => 1,   // copies overlap kernels
@@ -211,7 +248,7 @@ pub(super) fn attribute(card: &Architecture, ordinal: usize, number: u32) -> Opt
         108 => card.persisting_l2_bytes,
         109 => 134_213_632,
         110 => 0,
-        111 => RESERVED_SHARED_BYTES,
+        111 => NVIDIA.reserved_shared_bytes,
         112..=114 => 0,
         115 => 1, // stream-ordered allocation
         116 => 0,

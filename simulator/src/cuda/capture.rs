@@ -13,7 +13,7 @@ use super::queue::{Kind, Work};
 use super::table::Handle;
 
 /// A capture that is going on.
-pub(super) struct Capture {
+pub(crate) struct Capture {
     origin: Handle,
     thread: u64,
     mode: u32,
@@ -22,14 +22,14 @@ pub(super) struct Capture {
     /// What the next node of each stream depends on.
     ends: BTreeMap<Handle, Vec<usize>>,
     /// A forbidden call was made.
-    pub(super) invalid: bool,
+    pub(crate) invalid: bool,
 }
 
 const RELAXED: u32 = 2;
 
 impl Capture {
     /// The last nodes of a stream.
-    pub(super) fn ends_of(&self, stream: Handle) -> Vec<usize> {
+    pub(crate) fn ends_of(&self, stream: Handle) -> Vec<usize> {
         self.ends.get(&stream).cloned().unwrap_or_default()
     }
 
@@ -48,7 +48,7 @@ impl Capture {
 
 impl Driver {
     /// Adds a node to the graph that the stream is captured into.
-    pub(super) fn capture_node(&mut self, stream: Handle, work: Work) -> Result<()> {
+    pub(crate) fn capture_node(&mut self, stream: Handle, work: Work) -> Result<()> {
         let Some(handle) = self.streams.get(stream)?.capture else { return Ok(()) };
         let capture = self.captures.get_mut(handle)?;
         if capture.invalid {
@@ -61,7 +61,7 @@ impl Driver {
     }
 
     /// Makes a stream wait for captured nodes; it joins the capture.
-    pub(super) fn capture_wait(
+    pub(crate) fn capture_wait(
         &mut self,
         stream: Handle,
         capture: Handle,
@@ -121,12 +121,12 @@ fn begin(symbol: &'static str, stream: Handle, mode: u32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamBeginCapture_v2(stream: Handle, mode: u32) -> u32 {
+pub(crate) extern "C" fn cuStreamBeginCapture_v2(stream: Handle, mode: u32) -> u32 {
     begin("cuStreamBeginCapture_v2", stream, mode)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamEndCapture(stream: Handle, graph: Out<Handle>) -> u32 {
+pub(crate) extern "C" fn cuStreamEndCapture(stream: Handle, graph: Out<Handle>) -> u32 {
     call("cuStreamEndCapture", |driver| {
         let stream = driver.stream(stream)?;
         graph.set(0)?;
@@ -172,7 +172,7 @@ fn status(driver: &mut Driver, stream: Handle) -> Result<(u32, u64)> {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamIsCapturing(stream: Handle, found: Out<u32>) -> u32 {
+pub(crate) extern "C" fn cuStreamIsCapturing(stream: Handle, found: Out<u32>) -> u32 {
     call("cuStreamIsCapturing", |driver| found.set(status(driver, stream)?.0))
 }
 
@@ -195,12 +195,16 @@ fn information(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamGetCaptureInfo(stream: Handle, found: Out<u32>, id: Out<u64>) -> u32 {
+pub(crate) extern "C" fn cuStreamGetCaptureInfo(
+    stream: Handle,
+    found: Out<u32>,
+    id: Out<u64>,
+) -> u32 {
     information("cuStreamGetCaptureInfo", stream, found, id, false)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamGetCaptureInfo_v2(
+pub(crate) extern "C" fn cuStreamGetCaptureInfo_v2(
     stream: Handle,
     found: Out<u32>,
     id: Out<u64>,

@@ -2,25 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use super::driver::{Driver, with_context_stack};
+use super::driver::{Driver, Primary, with_context_stack};
 use super::error::{Code, Error, Result, refuse};
 use super::ffi::{Out, call};
 use super::table::Handle;
 use crate::memory::MemoryError;
 
 /// A context of a device.
-pub(super) struct Context {
-    pub(super) device: usize,
-    pub(super) flags: u32,
-    pub(super) primary: bool,
+pub(crate) struct Context {
+    pub(crate) device: usize,
+    pub(crate) flags: u32,
+    pub(crate) primary: bool,
     /// Of the null stream (no thread) and of each thread's default stream.
-    pub(super) default_streams: BTreeMap<Option<u64>, Handle>,
+    pub(crate) default_streams: BTreeMap<Option<u64>, Handle>,
     /// The first thing that went wrong in a stream, until a synchronising call hands it over.
-    pub(super) failure: Option<Error>,
+    pub(crate) failure: Option<Error>,
     /// Whether work of the context's streams is dropped until then.
-    pub(super) stopped: bool,
+    pub(crate) stopped: bool,
     /// The error that every call gets, once errors stay.
-    pub(super) fatal: Option<Code>,
+    pub(crate) fatal: Option<Code>,
     limits: BTreeMap<u32, usize>,
     cache_config: u32,
     peers: Vec<Handle>,
@@ -28,13 +28,13 @@ pub(super) struct Context {
 
 impl Context {
     /// Whether work is dropped, as a device drops what follows a fault.
-    pub(super) fn stops_work(&self) -> bool {
+    pub(crate) fn stops_work(&self) -> bool {
         self.fatal.is_some() || (self.stopped && self.failure.is_some())
     }
 }
 
 impl Driver {
-    pub(super) fn add_context(&mut self, device: usize, flags: u32, primary: bool) -> Handle {
+    pub(crate) fn add_context(&mut self, device: usize, flags: u32, primary: bool) -> Handle {
         self.contexts.insert(Context {
             device,
             flags,
@@ -57,8 +57,18 @@ impl Driver {
         })
     }
 
+    /// The primary context of a device; made if the device has none.
+    pub(crate) fn primary_context(&mut self, device: usize) -> Handle {
+        let Primary { context, flags, .. } = self.devices[device].primary;
+        context.unwrap_or_else(|| {
+            let handle = self.add_context(device, flags, true);
+            self.devices[device].primary.context = Some(handle);
+            handle
+        })
+    }
+
     /// Finishes a context's work and drops all it owns.
-    pub(super) fn remove_context(&mut self, context: Handle) -> Result<()> {
+    pub(crate) fn remove_context(&mut self, context: Handle) -> Result<()> {
         self.run_context(context);
         let device = self.contexts.remove(context)?.device;
         for stream in self.streams.handles(|stream| stream.context == context) {
@@ -83,14 +93,14 @@ impl Driver {
     }
 
     /// Keeps the first failure of a context for its next synchronising call.
-    pub(super) fn note_failure(&mut self, context: Handle, outcome: Result<()>) {
+    pub(crate) fn note_failure(&mut self, context: Handle, outcome: Result<()>) {
         if let (Err(error), Ok(state)) = (outcome, self.contexts.get_mut(context)) {
             state.stopped = true;
             state.failure.get_or_insert(error);
         }
     }
 
-    pub(super) fn note_memory_failure(
+    pub(crate) fn note_memory_failure(
         &mut self,
         context: Handle,
         what: &str,
@@ -214,7 +224,7 @@ extern "C" fn cuCtxPopCurrent_v2(context: Out<Handle>) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuCtxSynchronize() -> u32 {
+pub(crate) extern "C" fn cuCtxSynchronize() -> u32 {
     call("cuCtxSynchronize", |driver| {
         let context = driver.current()?;
         synchronize(driver, context)
@@ -329,7 +339,7 @@ extern "C" fn cuCtxSetCacheConfig(config: u32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuCtxGetStreamPriorityRange(least: Out<i32>, greatest: Out<i32>) -> u32 {
+pub(crate) extern "C" fn cuCtxGetStreamPriorityRange(least: Out<i32>, greatest: Out<i32>) -> u32 {
     call("cuCtxGetStreamPriorityRange", |driver| {
         driver.current()?;
         least.set_if_given(0);

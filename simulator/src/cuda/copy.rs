@@ -3,7 +3,7 @@
 //! A copy from pageable host memory takes its bytes at the call, one to pageable host memory is done
 //! at the call. Page-locked memory is read and written when the stream comes to it.
 
-use super::driver::{Driver, Place};
+use super::driver::{Driver, Place, is_foreign};
 use super::error::{Code, Result, refuse};
 use super::ffi::call;
 use super::queue::{Source, Work};
@@ -11,7 +11,7 @@ use super::table::Handle;
 
 /// Whether a call returns before its copy is done.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wait {
+pub(crate) enum Wait {
     /// The host may go on at once.
     No,
     /// When the copy is done, if host memory takes part.
@@ -42,6 +42,10 @@ impl Driver {
     fn check(&self, place: Place, bytes: u64) -> Result<()> {
         match place {
             Place::Host(0) => refuse(Code::INVALID_VALUE, "host address 0"),
+            Place::Host(address) if is_foreign(address) => refuse(
+                Code::INVALID_VALUE,
+                format!("{address:#x} is of a device not of this driver"),
+            ),
             Place::Host(_) => Ok(()),
             Place::Device(device, address) => match self.devices[device].memory.find(address) {
                 Some((start, size)) if bytes <= size - (address - start) => Ok(()),
@@ -54,7 +58,7 @@ impl Driver {
         }
     }
 
-    fn copy(
+    pub(crate) fn copy(
         &mut self,
         stream: Handle,
         to: Place,
@@ -89,7 +93,7 @@ impl Driver {
     }
 
     /// Does a copy.
-    pub(super) fn copy_now(&mut self, to: Place, from: &Source, bytes: usize) -> Result<()> {
+    pub(crate) fn copy_now(&mut self, to: Place, from: &Source, bytes: usize) -> Result<()> {
         let taken;
         let data = match (from, to) {
             (Source::Staged(staged), _) => staged.as_slice(),
@@ -185,32 +189,47 @@ fn anywhere(symbol: &'static str, to: u64, from: u64, bytes: usize, s: Handle, w
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyHtoD_v2(to: u64, from: usize, bytes: usize) -> u32 {
+pub(crate) extern "C" fn cuMemcpyHtoD_v2(to: u64, from: usize, bytes: usize) -> u32 {
     to_device("cuMemcpyHtoD_v2", to, from, bytes, 0, Wait::ForHost)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: usize, bytes: usize, stream: Handle) -> u32 {
+pub(crate) extern "C" fn cuMemcpyHtoDAsync_v2(
+    to: u64,
+    from: usize,
+    bytes: usize,
+    stream: Handle,
+) -> u32 {
     to_device("cuMemcpyHtoDAsync_v2", to, from, bytes, stream, Wait::No)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyDtoH_v2(to: usize, from: u64, bytes: usize) -> u32 {
+pub(crate) extern "C" fn cuMemcpyDtoH_v2(to: usize, from: u64, bytes: usize) -> u32 {
     to_host("cuMemcpyDtoH_v2", to, from, bytes, 0, Wait::ForHost)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyDtoHAsync_v2(to: usize, from: u64, bytes: usize, stream: Handle) -> u32 {
+pub(crate) extern "C" fn cuMemcpyDtoHAsync_v2(
+    to: usize,
+    from: u64,
+    bytes: usize,
+    stream: Handle,
+) -> u32 {
     to_host("cuMemcpyDtoHAsync_v2", to, from, bytes, stream, Wait::No)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyDtoD_v2(to: u64, from: u64, bytes: usize) -> u32 {
+pub(crate) extern "C" fn cuMemcpyDtoD_v2(to: u64, from: u64, bytes: usize) -> u32 {
     on_device("cuMemcpyDtoD_v2", to, from, bytes, 0)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: Handle) -> u32 {
+pub(crate) extern "C" fn cuMemcpyDtoDAsync_v2(
+    to: u64,
+    from: u64,
+    bytes: usize,
+    stream: Handle,
+) -> u32 {
     on_device("cuMemcpyDtoDAsync_v2", to, from, bytes, stream)
 }
 
@@ -266,31 +285,46 @@ extern "C" fn cuMemcpyPeerAsync(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemsetD8_v2(address: u64, value: u8, count: usize) -> u32 {
+pub(crate) extern "C" fn cuMemsetD8_v2(address: u64, value: u8, count: usize) -> u32 {
     call("cuMemsetD8_v2", |driver| driver.fill(0, address, &[value], count))
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemsetD16_v2(address: u64, value: u16, count: usize) -> u32 {
+pub(crate) extern "C" fn cuMemsetD16_v2(address: u64, value: u16, count: usize) -> u32 {
     call("cuMemsetD16_v2", |driver| driver.fill(0, address, &value.to_le_bytes(), count))
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemsetD32_v2(address: u64, value: u32, count: usize) -> u32 {
+pub(crate) extern "C" fn cuMemsetD32_v2(address: u64, value: u32, count: usize) -> u32 {
     call("cuMemsetD32_v2", |driver| driver.fill(0, address, &value.to_le_bytes(), count))
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemsetD8Async(address: u64, value: u8, count: usize, stream: Handle) -> u32 {
+pub(crate) extern "C" fn cuMemsetD8Async(
+    address: u64,
+    value: u8,
+    count: usize,
+    stream: Handle,
+) -> u32 {
     call("cuMemsetD8Async", |driver| driver.fill(stream, address, &[value], count))
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemsetD16Async(address: u64, value: u16, count: usize, stream: Handle) -> u32 {
+pub(crate) extern "C" fn cuMemsetD16Async(
+    address: u64,
+    value: u16,
+    count: usize,
+    stream: Handle,
+) -> u32 {
     call("cuMemsetD16Async", |driver| driver.fill(stream, address, &value.to_le_bytes(), count))
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemsetD32Async(address: u64, value: u32, count: usize, stream: Handle) -> u32 {
+pub(crate) extern "C" fn cuMemsetD32Async(
+    address: u64,
+    value: u32,
+    count: usize,
+    stream: Handle,
+) -> u32 {
     call("cuMemsetD32Async", |driver| driver.fill(stream, address, &value.to_le_bytes(), count))
 }

@@ -1,27 +1,20 @@
 //! The driver as such, its devices and their primary contexts.
 
-use super::architecture::{
-    BLOCK_LIMIT, CONSTANT_BYTES, DEFAULT_SHARED_BYTES, GRID_LIMIT, REGISTERS_PER_MULTIPROCESSOR,
-    THREADS_PER_BLOCK, attribute,
-};
+use super::architecture::{CONSTANT_BYTES, THREADS_PER_BLOCK, attribute};
 use super::error::{Code, refuse};
 use super::ffi::{Out, Text, call, call_before_init, put_text};
 use super::table::Handle;
 
 /// What `cuDriverGetVersion` says: CUDA 13.0.
-pub(super) const DRIVER_VERSION: i32 = 13000;
+pub(crate) const DRIVER_VERSION: i32 = 13000;
 
 #[unsafe(no_mangle)]
-extern "C" fn cuInit(flags: u32) -> u32 {
+pub(crate) extern "C" fn cuInit(flags: u32) -> u32 {
     call_before_init("cuInit", |driver| {
         if flags != 0 {
             return refuse(Code::INVALID_VALUE, format!("flags {flags}, must be 0"));
         }
-        if driver.devices.is_empty() {
-            return refuse(Code::NO_DEVICE, "EXPERTILE_SIM_ARCH names no modelled sm_*");
-        }
-        driver.initialized = true;
-        Ok(())
+        driver.initialize()
     })
 }
 
@@ -36,12 +29,12 @@ extern "C" fn cuDeviceGetCount(count: Out<i32>) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuDeviceGet(device: Out<i32>, ordinal: i32) -> u32 {
+pub(crate) extern "C" fn cuDeviceGet(device: Out<i32>, ordinal: i32) -> u32 {
     call("cuDeviceGet", |driver| device.set(driver.device(ordinal)? as i32))
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuDeviceGetName(name: Out<u8>, capacity: i32, device: i32) -> u32 {
+pub(crate) extern "C" fn cuDeviceGetName(name: Out<u8>, capacity: i32, device: i32) -> u32 {
     call("cuDeviceGetName", |driver| {
         let card = driver.devices[driver.device(device)?].architecture;
         if name.is_null() || capacity <= 0 {
@@ -74,7 +67,7 @@ extern "C" fn cuDeviceGetUuid_v2(out: Out<[u8; 16]>, device: i32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuDeviceTotalMem_v2(bytes: Out<usize>, device: i32) -> u32 {
+pub(crate) extern "C" fn cuDeviceTotalMem_v2(bytes: Out<usize>, device: i32) -> u32 {
     call("cuDeviceTotalMem_v2", |driver| {
         bytes.set(driver.devices[driver.device(device)?].architecture.memory_bytes as usize)
     })
@@ -92,7 +85,11 @@ extern "C" fn cuDeviceGetAttribute(value: Out<i32>, number: u32, device: i32) ->
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuDeviceComputeCapability(major: Out<i32>, minor: Out<i32>, device: i32) -> u32 {
+pub(crate) extern "C" fn cuDeviceComputeCapability(
+    major: Out<i32>,
+    minor: Out<i32>,
+    device: i32,
+) -> u32 {
     call("cuDeviceComputeCapability", |driver| {
         let card = driver.devices[driver.device(device)?].architecture;
         major.set(card.major)?;
@@ -105,8 +102,8 @@ extern "C" fn cuDeviceComputeCapability(major: Out<i32>, minor: Out<i32>, device
 extern "C" fn cuDeviceGetProperties(properties: Out<[i32; 14]>, device: i32) -> u32 {
     call("cuDeviceGetProperties", |driver| {
         let card = driver.devices[driver.device(device)?].architecture;
-        let [block_x, block_y, block_z] = BLOCK_LIMIT.map(|limit| limit as i32);
-        let [grid_x, grid_y, grid_z] = GRID_LIMIT.map(|limit| limit as i32);
+        let [block_x, block_y, block_z] = card.limits.block.map(|limit| limit as i32);
+        let [grid_x, grid_y, grid_z] = card.limits.grid.map(|limit| limit as i32);
         properties.set([
             THREADS_PER_BLOCK as i32,
             block_x,
@@ -115,11 +112,11 @@ extern "C" fn cuDeviceGetProperties(properties: Out<[i32; 14]>, device: i32) -> 
             grid_x,
             grid_y,
             grid_z,
-            DEFAULT_SHARED_BYTES,
+            card.default_shared_bytes(),
             CONSTANT_BYTES,
-            32,
+            card.limits.warp_threads as i32,
             i32::MAX,
-            REGISTERS_PER_MULTIPROCESSOR,
+            card.limits.registers_per_multiprocessor as i32,
             card.clock_khz,
             512,
         ])
@@ -127,7 +124,7 @@ extern "C" fn cuDeviceGetProperties(properties: Out<[i32; 14]>, device: i32) -> 
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuDeviceGetPCIBusId(text: Out<u8>, capacity: i32, device: i32) -> u32 {
+pub(crate) extern "C" fn cuDeviceGetPCIBusId(text: Out<u8>, capacity: i32, device: i32) -> u32 {
     call("cuDeviceGetPCIBusId", |driver| {
         let index = driver.device(device)?;
         if text.is_null() || capacity < 13 {
@@ -139,7 +136,7 @@ extern "C" fn cuDeviceGetPCIBusId(text: Out<u8>, capacity: i32, device: i32) -> 
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuDeviceGetByPCIBusId(device: Out<i32>, text: Text) -> u32 {
+pub(crate) extern "C" fn cuDeviceGetByPCIBusId(device: Out<i32>, text: Text) -> u32 {
     call("cuDeviceGetByPCIBusId", |driver| {
         let text = text.text()?;
         let bus = text.split(':').rev().nth(1).and_then(|bus| i32::from_str_radix(bus, 16).ok());
@@ -151,7 +148,7 @@ extern "C" fn cuDeviceGetByPCIBusId(device: Out<i32>, text: Text) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuDeviceCanAccessPeer(possible: Out<i32>, device: i32, peer: i32) -> u32 {
+pub(crate) extern "C" fn cuDeviceCanAccessPeer(possible: Out<i32>, device: i32, peer: i32) -> u32 {
     call("cuDeviceCanAccessPeer", |driver| {
         driver.device(device)?;
         driver.device(peer)?;
@@ -167,14 +164,8 @@ extern "C" fn cuDevicePrimaryCtxRetain(context: Out<Handle>, device: i32) -> u32
         if context.is_null() {
             return refuse(Code::INVALID_VALUE, "no place for the context");
         }
-        let flags = driver.devices[device].primary.flags;
-        let handle = match driver.devices[device].primary.context {
-            Some(handle) => handle,
-            None => driver.add_context(device, flags, true),
-        };
-        let primary = &mut driver.devices[device].primary;
-        primary.context = Some(handle);
-        primary.retained += 1;
+        let handle = driver.primary_context(device);
+        driver.devices[device].primary.retained += 1;
         context.set(handle)
     })
 }

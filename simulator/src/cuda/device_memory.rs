@@ -48,7 +48,7 @@ impl Driver {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemAlloc_v2(address: Out<u64>, bytes: usize) -> u32 {
+pub(crate) extern "C" fn cuMemAlloc_v2(address: Out<u64>, bytes: usize) -> u32 {
     call("cuMemAlloc_v2", |driver| {
         let context = driver.current()?;
         if address.is_null() {
@@ -84,7 +84,7 @@ extern "C" fn cuMemAllocPitch_v2(
 
 /// Waits for the device, as the driver does, and leaves errors for a synchronising call.
 #[unsafe(no_mangle)]
-extern "C" fn cuMemFree_v2(address: u64) -> u32 {
+pub(crate) extern "C" fn cuMemFree_v2(address: u64) -> u32 {
     call("cuMemFree_v2", |driver| {
         driver.current()?;
         if address == 0 {
@@ -101,7 +101,7 @@ extern "C" fn cuMemFree_v2(address: u64) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemAllocAsync(address: Out<u64>, bytes: usize, stream: Handle) -> u32 {
+pub(crate) extern "C" fn cuMemAllocAsync(address: Out<u64>, bytes: usize, stream: Handle) -> u32 {
     call("cuMemAllocAsync", |driver| {
         let stream = driver.stream(stream)?;
         // Allocation nodes of graphs are not modelled.
@@ -115,7 +115,7 @@ extern "C" fn cuMemAllocAsync(address: Out<u64>, bytes: usize, stream: Handle) -
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemFreeAsync(address: u64, stream: Handle) -> u32 {
+pub(crate) extern "C" fn cuMemFreeAsync(address: u64, stream: Handle) -> u32 {
     call("cuMemFreeAsync", |driver| {
         let stream = driver.stream(stream)?;
         driver.refuse_captured(stream)?;
@@ -131,7 +131,7 @@ extern "C" fn cuMemFreeAsync(address: u64, stream: Handle) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemGetInfo_v2(free: Out<usize>, total: Out<usize>) -> u32 {
+pub(crate) extern "C" fn cuMemGetInfo_v2(free: Out<usize>, total: Out<usize>) -> u32 {
     call("cuMemGetInfo_v2", |driver| {
         let context = driver.current()?;
         let (free_bytes, total_bytes) = driver.free_and_total(driver.device_of(context)?);
@@ -141,7 +141,11 @@ extern "C" fn cuMemGetInfo_v2(free: Out<usize>, total: Out<usize>) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemGetAddressRange_v2(start: Out<u64>, bytes: Out<usize>, address: u64) -> u32 {
+pub(crate) extern "C" fn cuMemGetAddressRange_v2(
+    start: Out<u64>,
+    bytes: Out<usize>,
+    address: u64,
+) -> u32 {
     call("cuMemGetAddressRange_v2", |driver| {
         driver.current()?;
         let found = match driver.place(address) {

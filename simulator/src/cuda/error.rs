@@ -2,63 +2,81 @@
 
 use std::ffi::CStr;
 
-use super::ffi::{Out, call_before_init};
+use super::driver::Platform;
+use super::ffi::{Out, call_before_init, platform};
+use crate::hip;
 
 /// A `CUresult` other than success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Code(pub(super) u32);
+pub(crate) struct Code(pub(crate) u32);
 
 #[rustfmt::skip]
 impl Code {
-    pub(super) const INVALID_VALUE: Code = Code(1);
-    pub(super) const OUT_OF_MEMORY: Code = Code(2);
-    pub(super) const NOT_INITIALIZED: Code = Code(3);
-    pub(super) const NO_DEVICE: Code = Code(100);
-    pub(super) const INVALID_DEVICE: Code = Code(101);
-    pub(super) const INVALID_IMAGE: Code = Code(200);
-    pub(super) const INVALID_CONTEXT: Code = Code(201);
-    pub(super) const NO_BINARY_FOR_GPU: Code = Code(209);
-    pub(super) const INVALID_PTX: Code = Code(218);
-    pub(super) const JIT_COMPILATION_DISABLED: Code = Code(223);
-    pub(super) const FILE_NOT_FOUND: Code = Code(301);
-    pub(super) const INVALID_HANDLE: Code = Code(400);
-    pub(super) const ILLEGAL_STATE: Code = Code(401);
-    pub(super) const NOT_FOUND: Code = Code(500);
-    pub(super) const NOT_READY: Code = Code(600);
-    pub(super) const ILLEGAL_ADDRESS: Code = Code(700);
-    pub(super) const LAUNCH_TIMEOUT: Code = Code(702);
-    pub(super) const PEER_ACCESS_ALREADY_ENABLED: Code = Code(704);
-    pub(super) const PEER_ACCESS_NOT_ENABLED: Code = Code(705);
-    pub(super) const CONTEXT_IS_DESTROYED: Code = Code(709);
-    pub(super) const ASSERT: Code = Code(710);
-    pub(super) const HOST_MEMORY_ALREADY_REGISTERED: Code = Code(712);
-    pub(super) const HOST_MEMORY_NOT_REGISTERED: Code = Code(713);
-    pub(super) const MISALIGNED_ADDRESS: Code = Code(716);
-    pub(super) const LAUNCH_FAILED: Code = Code(719);
-    pub(super) const COOPERATIVE_LAUNCH_TOO_LARGE: Code = Code(720);
-    pub(super) const NOT_PERMITTED: Code = Code(800);
-    pub(super) const NOT_SUPPORTED: Code = Code(801);
-    pub(super) const STREAM_CAPTURE_UNSUPPORTED: Code = Code(900);
-    pub(super) const STREAM_CAPTURE_INVALIDATED: Code = Code(901);
-    pub(super) const STREAM_CAPTURE_MERGE: Code = Code(902);
-    pub(super) const STREAM_CAPTURE_UNMATCHED: Code = Code(903);
-    pub(super) const STREAM_CAPTURE_UNJOINED: Code = Code(904);
-    pub(super) const STREAM_CAPTURE_ISOLATION: Code = Code(905);
-    pub(super) const STREAM_CAPTURE_IMPLICIT: Code = Code(906);
-    pub(super) const CAPTURED_EVENT: Code = Code(907);
-    pub(super) const STREAM_CAPTURE_WRONG_THREAD: Code = Code(908);
-    pub(super) const INVALID_CLUSTER_SIZE: Code = Code(912);
-    pub(super) const UNKNOWN: Code = Code(999);
+    pub(crate) const INVALID_VALUE: Code = Code(1);
+    pub(crate) const OUT_OF_MEMORY: Code = Code(2);
+    pub(crate) const NOT_INITIALIZED: Code = Code(3);
+    /// Of HIP alone.
+    pub(crate) const INVALID_CONFIGURATION: Code = Code(9);
+    /// Of HIP alone.
+    pub(crate) const INVALID_MEMCPY_DIRECTION: Code = Code(21);
+    pub(crate) const NO_DEVICE: Code = Code(100);
+    pub(crate) const INVALID_DEVICE: Code = Code(101);
+    pub(crate) const INVALID_IMAGE: Code = Code(200);
+    pub(crate) const INVALID_CONTEXT: Code = Code(201);
+    pub(crate) const NO_BINARY_FOR_GPU: Code = Code(209);
+    pub(crate) const INVALID_PTX: Code = Code(218);
+    pub(crate) const JIT_COMPILATION_DISABLED: Code = Code(223);
+    pub(crate) const FILE_NOT_FOUND: Code = Code(301);
+    pub(crate) const INVALID_HANDLE: Code = Code(400);
+    pub(crate) const ILLEGAL_STATE: Code = Code(401);
+    pub(crate) const NOT_FOUND: Code = Code(500);
+    pub(crate) const NOT_READY: Code = Code(600);
+    pub(crate) const ILLEGAL_ADDRESS: Code = Code(700);
+    pub(crate) const LAUNCH_TIMEOUT: Code = Code(702);
+    pub(crate) const PEER_ACCESS_ALREADY_ENABLED: Code = Code(704);
+    pub(crate) const PEER_ACCESS_NOT_ENABLED: Code = Code(705);
+    pub(crate) const CONTEXT_IS_DESTROYED: Code = Code(709);
+    pub(crate) const ASSERT: Code = Code(710);
+    pub(crate) const HOST_MEMORY_ALREADY_REGISTERED: Code = Code(712);
+    pub(crate) const HOST_MEMORY_NOT_REGISTERED: Code = Code(713);
+    pub(crate) const MISALIGNED_ADDRESS: Code = Code(716);
+    pub(crate) const LAUNCH_FAILED: Code = Code(719);
+    pub(crate) const COOPERATIVE_LAUNCH_TOO_LARGE: Code = Code(720);
+    pub(crate) const NOT_PERMITTED: Code = Code(800);
+    pub(crate) const NOT_SUPPORTED: Code = Code(801);
+    pub(crate) const STREAM_CAPTURE_UNSUPPORTED: Code = Code(900);
+    pub(crate) const STREAM_CAPTURE_INVALIDATED: Code = Code(901);
+    pub(crate) const STREAM_CAPTURE_MERGE: Code = Code(902);
+    pub(crate) const STREAM_CAPTURE_UNMATCHED: Code = Code(903);
+    pub(crate) const STREAM_CAPTURE_UNJOINED: Code = Code(904);
+    pub(crate) const STREAM_CAPTURE_ISOLATION: Code = Code(905);
+    pub(crate) const STREAM_CAPTURE_IMPLICIT: Code = Code(906);
+    pub(crate) const CAPTURED_EVENT: Code = Code(907);
+    pub(crate) const STREAM_CAPTURE_WRONG_THREAD: Code = Code(908);
+    pub(crate) const INVALID_CLUSTER_SIZE: Code = Code(912);
+    pub(crate) const UNKNOWN: Code = Code(999);
+}
+
+impl Code {
+    /// The code that an interface has for it: HIP lacks some of CUDA's.
+    pub(crate) fn on(self, platform: Platform) -> Code {
+        match (platform, self) {
+            (Platform::Cuda, _) => self,
+            (Platform::Hip, Code::MISALIGNED_ADDRESS) => Code::LAUNCH_FAILED,
+            (Platform::Hip, Code::NOT_PERMITTED) => Code::NOT_SUPPORTED,
+            (Platform::Hip, _) => self,
+        }
+    }
 }
 
 /// A refused call: the code for the caller, the reason for `expertile_sim_last_refusal`.
 #[derive(Debug)]
-pub(super) struct Error {
-    pub(super) code: Code,
-    pub(super) reason: String,
+pub(crate) struct Error {
+    pub(crate) code: Code,
+    pub(crate) reason: String,
 }
 
-pub(super) type Result<T> = std::result::Result<T, Error>;
+pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 impl From<Code> for Error {
     fn from(code: Code) -> Error {
@@ -67,7 +85,7 @@ impl From<Code> for Error {
 }
 
 /// A refusal with its reason.
-pub(super) fn refuse<T>(code: Code, reason: impl Into<String>) -> Result<T> {
+pub(crate) fn refuse<T>(code: Code, reason: impl Into<String>) -> Result<T> {
     Err(Error { code, reason: reason.into() })
 }
 
@@ -177,9 +195,12 @@ const CODES: &[(u32, &CStr, &CStr)] = &[
     (999, c"CUDA_ERROR_UNKNOWN", c"unknown error"),
 ];
 
-/// The name of a code.
-pub(super) fn name(code: Code) -> &'static str {
-    let row = CODES.iter().find(|row| row.0 == code.0);
+/// The name of a code in the interface that the thread is in a call of.
+pub(crate) fn name(code: Code) -> &'static str {
+    let row = match platform() {
+        Platform::Cuda => CODES.iter().find(|row| row.0 == code.0),
+        Platform::Hip => Some(hip::error::row(code.0)),
+    };
     row.and_then(|row| row.1.to_str().ok()).unwrap_or("CUDA_ERROR_UNKNOWN")
 }
 

@@ -11,22 +11,22 @@ use super::queue::{Point, Work};
 use super::table::Handle;
 
 /// An event of a context.
-pub(super) struct Event {
-    pub(super) context: Handle,
+pub(crate) struct Event {
+    pub(crate) context: Handle,
     timing: bool,
     /// Where it was recorded last.
-    pub(super) recorded: Option<Point>,
+    pub(crate) recorded: Option<Point>,
     /// The capture it was recorded in last, and the nodes before it.
-    pub(super) captured: Option<(Handle, Vec<usize>)>,
+    pub(crate) captured: Option<(Handle, Vec<usize>)>,
     /// When the device last passed it.
-    pub(super) time: Option<Instant>,
+    pub(crate) time: Option<Instant>,
 }
 
 const BLOCKING_SYNC: u32 = 1;
 const DISABLE_TIMING: u32 = 2;
 
 #[unsafe(no_mangle)]
-extern "C" fn cuEventCreate(event: Out<Handle>, flags: u32) -> u32 {
+pub(crate) extern "C" fn cuEventCreate(event: Out<Handle>, flags: u32) -> u32 {
     call("cuEventCreate", |driver| {
         let context = driver.current()?;
         if event.is_null() || flags & !(BLOCKING_SYNC | DISABLE_TIMING) != 0 {
@@ -42,7 +42,7 @@ extern "C" fn cuEventCreate(event: Out<Handle>, flags: u32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuEventDestroy_v2(event: Handle) -> u32 {
+pub(crate) extern "C" fn cuEventDestroy_v2(event: Handle) -> u32 {
     call("cuEventDestroy_v2", |driver| driver.events.remove(event).map(|_| ()))
 }
 
@@ -73,12 +73,12 @@ fn record(driver: &mut Driver, event: Handle, stream: Handle, external: bool) ->
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuEventRecord(event: Handle, stream: Handle) -> u32 {
+pub(crate) extern "C" fn cuEventRecord(event: Handle, stream: Handle) -> u32 {
     call("cuEventRecord", |driver| record(driver, event, stream, false))
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuEventRecordWithFlags(event: Handle, stream: Handle, flags: u32) -> u32 {
+pub(crate) extern "C" fn cuEventRecordWithFlags(event: Handle, stream: Handle, flags: u32) -> u32 {
     call("cuEventRecordWithFlags", |driver| match flags {
         0 | 1 => record(driver, event, stream, flags == 1),
         _ => refuse(Code::INVALID_VALUE, format!("flags {flags}")),
@@ -100,7 +100,7 @@ fn point(driver: &mut Driver, event: Handle) -> Result<Option<Point>> {
 
 /// Tells the state as it is, and then the device goes on: a second query finds the work done.
 #[unsafe(no_mangle)]
-extern "C" fn cuEventQuery(event: Handle) -> u32 {
+pub(crate) extern "C" fn cuEventQuery(event: Handle) -> u32 {
     call("cuEventQuery", |driver| {
         match point(driver, event)? {
             Some(point) if !driver.is_done(point) => {
@@ -115,7 +115,7 @@ extern "C" fn cuEventQuery(event: Handle) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuEventSynchronize(event: Handle) -> u32 {
+pub(crate) extern "C" fn cuEventSynchronize(event: Handle) -> u32 {
     call("cuEventSynchronize", |driver| {
         if let Some(point) = point(driver, event)? {
             driver.run_to(point);
@@ -153,7 +153,11 @@ fn elapsed(symbol: &'static str, milliseconds: Out<f32>, start: Handle, end: Han
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuEventElapsedTime(milliseconds: Out<f32>, start: Handle, end: Handle) -> u32 {
+pub(crate) extern "C" fn cuEventElapsedTime(
+    milliseconds: Out<f32>,
+    start: Handle,
+    end: Handle,
+) -> u32 {
     elapsed("cuEventElapsedTime", milliseconds, start, end)
 }
 

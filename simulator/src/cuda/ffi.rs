@@ -8,35 +8,50 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::driver::{Driver, lock};
+use super::driver::{Driver, Platform, lock};
 use super::error::{Code, Error, Result, name, refuse};
+use super::record;
 
 thread_local! {
+    /// The name of the HIP call that the thread is in.
+    static HIP_CALL: Cell<Option<&'static str>> = const { Cell::new(None) };
     static IN_HOST_FUNCTION: Cell<bool> = const { Cell::new(false) };
     static LAST_REFUSAL: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
+/// The interface that the thread is in a call of.
+pub(crate) fn platform() -> Platform {
+    if HIP_CALL.get().is_some() { Platform::Hip } else { Platform::Cuda }
+}
+
+/// Runs a CUDA call on the HIP driver, as the HIP call of that name.
+pub(crate) fn as_hip(symbol: &'static str, body: impl FnOnce() -> u32) -> u32 {
+    let before = HIP_CALL.replace(Some(symbol));
+    let code = body();
+    HIP_CALL.set(before);
+    code
+}
+
 /// Runs the body of a driver call.
-pub(super) fn call(symbol: &'static str, body: impl FnOnce(&mut Driver) -> Result<()>) -> u32 {
+pub(crate) fn call(symbol: &'static str, body: impl FnOnce(&mut Driver) -> Result<()>) -> u32 {
     call_before_init(symbol, |driver| {
-        if !driver.initialized {
-            return refuse(Code::NOT_INITIALIZED, "cuInit was not called");
-        }
+        driver.enter()?;
         body(driver)
     })
 }
 
 /// Runs the body of a call that is allowed before `cuInit`.
-pub(super) fn call_before_init(
+pub(crate) fn call_before_init(
     symbol: &'static str,
     body: impl FnOnce(&mut Driver) -> Result<()>,
 ) -> u32 {
+    let symbol = HIP_CALL.get().unwrap_or(symbol);
     let outcome = if IN_HOST_FUNCTION.get() {
         refuse(Code::NOT_PERMITTED, "called from a host function of a stream")
     } else {
         catch_unwind(AssertUnwindSafe(|| {
             let mut driver = lock();
-            *driver.calls.entry(symbol).or_default() += 1;
+            record::lock().count(symbol);
             body(&mut driver)
         }))
         .unwrap_or_else(|_| refuse(Code::UNKNOWN, "the simulator itself failed (see stderr)"))
@@ -44,6 +59,7 @@ pub(super) fn call_before_init(
     match outcome {
         Ok(()) => 0,
         Err(Error { code, reason }) => {
+            let code = code.on(platform());
             let text = format!("{symbol}: {}: {reason}", name(code));
             LAST_REFUSAL.with_borrow_mut(|last| *last = text);
             code.0
@@ -52,17 +68,17 @@ pub(super) fn call_before_init(
 }
 
 /// The last refusal of this thread, in words.
-pub(super) fn last_refusal() -> String {
+pub(crate) fn last_refusal() -> String {
     LAST_REFUSAL.with_borrow(Clone::clone)
 }
 
 /// Where the caller wants a result.
 #[repr(transparent)]
-pub(super) struct Out<T>(*mut T);
+pub(crate) struct Out<T>(*mut T);
 
 impl<T> Out<T> {
     /// Writes the result.
-    pub(super) fn set(&self, value: T) -> Result<()> {
+    pub(crate) fn set(&self, value: T) -> Result<()> {
         if self.0.is_null() {
             return refuse(Code::INVALID_VALUE, "the address of a result is null");
         }
@@ -72,7 +88,7 @@ impl<T> Out<T> {
     }
 
     /// Writes the result if the caller wants it.
-    pub(super) fn set_if_given(&self, value: T) {
+    pub(crate) fn set_if_given(&self, value: T) {
         if !self.0.is_null() {
             // SAFETY: as in `set`.
             unsafe { self.0.write_unaligned(value) };
@@ -80,17 +96,17 @@ impl<T> Out<T> {
     }
 
     /// Whether the caller gave no address.
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         self.0.is_null()
     }
 
     /// The address itself.
-    pub(super) fn address(&self) -> usize {
+    pub(crate) fn address(&self) -> usize {
         self.0.addr()
     }
 
     /// Writes an array of results.
-    pub(super) fn set_all(&self, values: impl IntoIterator<Item = T>) -> Result<()> {
+    pub(crate) fn set_all(&self, values: impl IntoIterator<Item = T>) -> Result<()> {
         for (index, value) in values.into_iter().enumerate() {
             // The place after the last is never formed into more than an address.
             Out(self.0.wrapping_add(if self.0.is_null() { 0 } else { index })).set(value)?;
@@ -101,16 +117,16 @@ impl<T> Out<T> {
 
 /// An array or structure that the caller passes.
 #[repr(transparent)]
-pub(super) struct In<T>(*const T);
+pub(crate) struct In<T>(*const T);
 
 impl<T: Copy> In<T> {
     /// Its only, or first, value.
-    pub(super) fn get(&self) -> Result<T> {
+    pub(crate) fn get(&self) -> Result<T> {
         self.at(0)
     }
 
     /// Its value at an index below the count that the caller passes beside it.
-    pub(super) fn at(&self, index: usize) -> Result<T> {
+    pub(crate) fn at(&self, index: usize) -> Result<T> {
         if self.0.is_null() {
             return refuse(Code::INVALID_VALUE, "the address of an argument is null");
         }
@@ -119,46 +135,46 @@ impl<T: Copy> In<T> {
     }
 
     /// The first values.
-    pub(super) fn all(&self, count: usize) -> Result<Vec<T>> {
+    pub(crate) fn all(&self, count: usize) -> Result<Vec<T>> {
         (0..count).map(|index| self.at(index)).collect()
     }
 
     /// Whether the caller gave no address.
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         self.0.is_null()
     }
 }
 
 /// An array at an address found in another of the caller's structures.
-pub(super) fn array<T: Copy>(address: usize) -> In<T> {
+pub(crate) fn array<T: Copy>(address: usize) -> In<T> {
     In(std::ptr::with_exposed_provenance(address))
 }
 
 /// A value that the caller passes and wants back changed.
 #[repr(transparent)]
-pub(super) struct InOut<T>(*mut T);
+pub(crate) struct InOut<T>(*mut T);
 
 impl<T: Copy> InOut<T> {
-    pub(super) fn get(&self) -> Result<T> {
+    pub(crate) fn get(&self) -> Result<T> {
         In(self.0.cast_const()).get()
     }
 
-    pub(super) fn set(&self, value: T) -> Result<()> {
+    pub(crate) fn set(&self, value: T) -> Result<()> {
         Out(self.0).set(value)
     }
 }
 
 /// A place for a result at an address found in another of the caller's structures.
-pub(super) fn out<T>(address: usize) -> Out<T> {
+pub(crate) fn out<T>(address: usize) -> Out<T> {
     Out(std::ptr::with_exposed_provenance_mut(address))
 }
 
 /// A name that the caller passes.
-pub(super) type Text = In<c_char>;
+pub(crate) type Text = In<c_char>;
 
 impl Text {
     /// The name. Bytes that are not UTF-8 are replaced.
-    pub(super) fn text(&self) -> Result<String> {
+    pub(crate) fn text(&self) -> Result<String> {
         if self.0.is_null() {
             return refuse(Code::INVALID_VALUE, "the address of a name is null");
         }
@@ -168,7 +184,7 @@ impl Text {
 }
 
 /// Copies as much of a text as fits, with a NUL, and returns the bytes that all of it needs.
-pub(super) fn put_text(text: &str, buffer: Out<u8>, capacity: usize) -> usize {
+pub(crate) fn put_text(text: &str, buffer: Out<u8>, capacity: usize) -> usize {
     if !buffer.is_null() && capacity > 0 {
         let fits = text.len().min(capacity - 1);
         let bytes = text.as_bytes()[..fits].iter().copied().chain([0]);
@@ -178,7 +194,7 @@ pub(super) fn put_text(text: &str, buffer: Out<u8>, capacity: usize) -> usize {
 }
 
 /// Calls a function that the host queued in a stream, with driver calls forbidden meanwhile.
-pub(super) fn call_host_function(function: HostFunction, argument: usize) {
+pub(crate) fn call_host_function(function: HostFunction, argument: usize) {
     IN_HOST_FUNCTION.set(true);
     match function {
         // SAFETY: the caller of cuLaunchHostFunc promised that the function may be called so.
@@ -193,7 +209,7 @@ pub(super) fn call_host_function(function: HostFunction, argument: usize) {
 
 /// A function of the host in a stream. Streams and arguments travel as addresses.
 #[derive(Clone, Copy)]
-pub(super) enum HostFunction {
+pub(crate) enum HostFunction {
     /// Of `cuLaunchHostFunc`: the argument.
     Plain(unsafe extern "C" fn(usize)),
     /// Of `cuStreamAddCallback`: the stream, the status, the argument.

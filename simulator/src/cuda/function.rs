@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::architecture::{DEFAULT_SHARED_BYTES, THREADS_PER_BLOCK};
+use super::architecture::THREADS_PER_BLOCK;
 use super::driver::Driver;
 use super::error::{Code, Result, refuse};
 use super::ffi::{Out, call};
 use super::table::Handle;
-use crate::engine::{Kernel, Program};
+use crate::engine::Kernel;
+use crate::program::Program;
 
 /// A `CUfunction`, or a `CUkernel`, which may be passed in its place.
-pub(super) struct Function {
+pub(crate) struct Function {
     /// The module of a function.
-    pub(super) module: Option<Handle>,
+    pub(crate) module: Option<Handle>,
     /// The library of a kernel.
-    pub(super) library: Option<Handle>,
-    pub(super) name: String,
+    pub(crate) library: Option<Handle>,
+    pub(crate) name: String,
     name_text: std::ffi::CString,
     /// Dynamic shared memory that the caller opted into: of each device, by index.
     dynamic_shared: BTreeMap<usize, i32>,
@@ -27,11 +28,11 @@ const MAX_DYNAMIC_SHARED: u32 = 8;
 const CARVEOUT: u32 = 9;
 
 impl Function {
-    pub(super) fn of_module(module: Handle, name: &str) -> Function {
+    pub(crate) fn of_module(module: Handle, name: &str) -> Function {
         Function::new(Some(module), None, name)
     }
 
-    pub(super) fn of_library(library: Handle, name: &str) -> Function {
+    pub(crate) fn of_library(library: Handle, name: &str) -> Function {
         Function::new(None, Some(library), name)
     }
 
@@ -49,7 +50,7 @@ impl Function {
 
 impl Driver {
     /// The module that a function or kernel runs from in a context.
-    pub(super) fn module_for(&mut self, function: Handle, context: Handle) -> Result<Handle> {
+    pub(crate) fn module_for(&mut self, function: Handle, context: Handle) -> Result<Handle> {
         let state = self.functions.get(function)?;
         match (state.module, state.library) {
             (Some(module), _) => Ok(module),
@@ -59,7 +60,7 @@ impl Driver {
     }
 
     /// The program and what is known about the kernel.
-    pub(super) fn kernel(
+    pub(crate) fn kernel(
         &mut self,
         function: Handle,
         context: Handle,
@@ -74,7 +75,7 @@ impl Driver {
     }
 
     /// The most dynamic shared bytes that the kernel may be launched with.
-    pub(super) fn dynamic_shared_limit(
+    pub(crate) fn dynamic_shared_limit(
         &self,
         function: Handle,
         device: usize,
@@ -82,10 +83,11 @@ impl Driver {
     ) -> i32 {
         let opted = self.functions.get(function).ok();
         let opted = opted.and_then(|function| function.dynamic_shared.get(&device).copied());
-        opted.unwrap_or((DEFAULT_SHARED_BYTES - kernel.static_shared_bytes as i32).max(0))
+        let most = self.devices[device].architecture.default_shared_bytes();
+        opted.unwrap_or((most - kernel.static_shared_bytes as i32).max(0))
     }
 
-    pub(super) fn function_attribute(
+    pub(crate) fn function_attribute(
         &mut self,
         function: Handle,
         context: Handle,
@@ -111,7 +113,7 @@ impl Driver {
         })
     }
 
-    pub(super) fn set_function_attribute(
+    pub(crate) fn set_function_attribute(
         &mut self,
         function: Handle,
         context: Handle,
@@ -154,7 +156,11 @@ impl Driver {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuFuncGetAttribute(value: Out<i32>, attribute: u32, function: Handle) -> u32 {
+pub(crate) extern "C" fn cuFuncGetAttribute(
+    value: Out<i32>,
+    attribute: u32,
+    function: Handle,
+) -> u32 {
     call("cuFuncGetAttribute", |driver| {
         let context = driver.context_of(function)?;
         value.set(driver.function_attribute(function, context, attribute)?)
@@ -162,7 +168,7 @@ extern "C" fn cuFuncGetAttribute(value: Out<i32>, attribute: u32, function: Hand
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuFuncSetAttribute(function: Handle, attribute: u32, value: i32) -> u32 {
+pub(crate) extern "C" fn cuFuncSetAttribute(function: Handle, attribute: u32, value: i32) -> u32 {
     call("cuFuncSetAttribute", |driver| {
         let context = driver.context_of(function)?;
         driver.set_function_attribute(function, context, attribute, value)

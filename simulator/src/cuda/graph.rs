@@ -10,20 +10,20 @@ use super::queue::Work;
 use super::table::Handle;
 
 /// A graph.
-pub(super) struct Graph {
-    pub(super) nodes: Vec<Node>,
+pub(crate) struct Graph {
+    pub(crate) nodes: Vec<Node>,
 }
 
 /// One piece of work, after others.
 #[derive(Clone)]
-pub(super) struct Node {
-    pub(super) work: Arc<Work>,
+pub(crate) struct Node {
+    pub(crate) work: Arc<Work>,
     /// Indices of earlier nodes.
-    pub(super) after: Vec<usize>,
+    pub(crate) after: Vec<usize>,
 }
 
 /// A graph ready to launch.
-pub(super) struct ExecutableGraph {
+pub(crate) struct ExecutableGraph {
     nodes: Vec<Arc<Work>>,
     flags: u64,
 }
@@ -39,7 +39,7 @@ fn instantiate(symbol: &'static str, executable: Out<Handle>, graph: Handle, fla
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphInstantiateWithFlags(
+pub(crate) extern "C" fn cuGraphInstantiateWithFlags(
     executable: Out<Handle>,
     graph: Handle,
     flags: u64,
@@ -48,7 +48,7 @@ extern "C" fn cuGraphInstantiateWithFlags(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphInstantiate_v2(
+pub(crate) extern "C" fn cuGraphInstantiate_v2(
     executable: Out<Handle>,
     graph: Handle,
     _error_node: usize,
@@ -59,7 +59,7 @@ extern "C" fn cuGraphInstantiate_v2(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphUpload(executable: Handle, stream: Handle) -> u32 {
+pub(crate) extern "C" fn cuGraphUpload(executable: Handle, stream: Handle) -> u32 {
     call("cuGraphUpload", |driver| {
         driver.stream(stream)?;
         driver.executable_graphs.get(executable).map(|_| ())
@@ -67,7 +67,7 @@ extern "C" fn cuGraphUpload(executable: Handle, stream: Handle) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphLaunch(executable: Handle, stream: Handle) -> u32 {
+pub(crate) extern "C" fn cuGraphLaunch(executable: Handle, stream: Handle) -> u32 {
     call("cuGraphLaunch", |driver| {
         let stream = driver.stream(stream)?;
         let nodes = driver.executable_graphs.get(executable)?.nodes.clone();
@@ -76,12 +76,12 @@ extern "C" fn cuGraphLaunch(executable: Handle, stream: Handle) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphDestroy(graph: Handle) -> u32 {
+pub(crate) extern "C" fn cuGraphDestroy(graph: Handle) -> u32 {
     call("cuGraphDestroy", |driver| driver.graphs.remove(graph).map(|_| ()))
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphExecDestroy(executable: Handle) -> u32 {
+pub(crate) extern "C" fn cuGraphExecDestroy(executable: Handle) -> u32 {
     call("cuGraphExecDestroy", |driver| driver.executable_graphs.remove(executable).map(|_| ()))
 }
 
@@ -97,7 +97,11 @@ fn node_handle(graph: Handle, index: usize) -> Handle {
 
 /// Nodes in the order of their capture. Without a place for them, their number.
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphGetNodes(graph: Handle, nodes: Out<Handle>, count: InOut<usize>) -> u32 {
+pub(crate) extern "C" fn cuGraphGetNodes(
+    graph: Handle,
+    nodes: Out<Handle>,
+    count: InOut<usize>,
+) -> u32 {
     call("cuGraphGetNodes", |driver| {
         let found = driver.graphs.get(graph)?.nodes.len();
         if !nodes.is_null() {
@@ -113,7 +117,7 @@ extern "C" fn cuGraphGetNodes(graph: Handle, nodes: Out<Handle>, count: InOut<us
 
 /// `CUgraphNodeType`.
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphNodeGetType(node: Handle, kind: Out<u32>) -> u32 {
+pub(crate) extern "C" fn cuGraphNodeGetType(node: Handle, kind: Out<u32>) -> u32 {
     call("cuGraphNodeGetType", |driver| {
         let number = (node >> 40) & 0x7FFF;
         let graph = driver.graphs.get(node & !(0x7FFF << 40))?;

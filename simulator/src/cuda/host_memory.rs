@@ -8,8 +8,8 @@ use super::ffi::{In, Out, call};
 use super::table::Handle;
 
 /// Host memory that the device may read and write late.
-pub(super) struct Pinned {
-    pub(super) context: Handle,
+pub(crate) struct Pinned {
+    pub(crate) context: Handle,
     bytes: usize,
     flags: u32,
     /// Whether the driver allocated it; it gives it back when this is dropped.
@@ -33,7 +33,7 @@ const PAGE: usize = 4096;
 
 impl Driver {
     /// Whether all these bytes of the host are page-locked.
-    pub(super) fn is_pinned(&self, address: usize, bytes: usize) -> bool {
+    pub(crate) fn is_pinned(&self, address: usize, bytes: usize) -> bool {
         let before = self.pinned.range(..=address).next_back();
         before.is_some_and(|(&start, pinned)| address + bytes <= start + pinned.bytes)
     }
@@ -68,7 +68,7 @@ fn allocate(symbol: &'static str, address: Out<usize>, bytes: usize, flags: u32)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemHostAlloc(address: Out<usize>, bytes: usize, flags: u32) -> u32 {
+pub(crate) extern "C" fn cuMemHostAlloc(address: Out<usize>, bytes: usize, flags: u32) -> u32 {
     allocate("cuMemHostAlloc", address, bytes, flags)
 }
 
@@ -78,7 +78,7 @@ extern "C" fn cuMemAllocHost_v2(address: Out<usize>, bytes: usize) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemFreeHost(address: usize) -> u32 {
+pub(crate) extern "C" fn cuMemFreeHost(address: usize) -> u32 {
     call("cuMemFreeHost", |driver| {
         driver.current()?;
         match driver.pinned.get(&address) {
@@ -92,7 +92,7 @@ extern "C" fn cuMemFreeHost(address: usize) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemHostRegister_v2(address: usize, bytes: usize, flags: u32) -> u32 {
+pub(crate) extern "C" fn cuMemHostRegister_v2(address: usize, bytes: usize, flags: u32) -> u32 {
     call("cuMemHostRegister_v2", |driver| {
         let context = driver.current()?;
         if address == 0 || bytes == 0 {
@@ -108,7 +108,7 @@ extern "C" fn cuMemHostRegister_v2(address: usize, bytes: usize, flags: u32) -> 
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemHostUnregister(address: usize) -> u32 {
+pub(crate) extern "C" fn cuMemHostUnregister(address: usize) -> u32 {
     call("cuMemHostUnregister", |driver| {
         driver.current()?;
         match driver.pinned.get(&address) {
@@ -125,7 +125,7 @@ extern "C" fn cuMemHostUnregister(address: usize) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemHostGetFlags(flags: Out<u32>, address: usize) -> u32 {
+pub(crate) extern "C" fn cuMemHostGetFlags(flags: Out<u32>, address: usize) -> u32 {
     call("cuMemHostGetFlags", |driver| match driver.pinned.get(&address) {
         Some(pinned) => flags.set(pinned.flags),
         None => refuse(Code::INVALID_VALUE, format!("{address:#x} is not page-locked")),

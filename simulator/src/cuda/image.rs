@@ -9,25 +9,25 @@ use crate::{fatbin, ptx};
 
 /// The PTX parts of an image.
 #[derive(Clone)]
-pub(super) struct Image {
+pub(crate) struct Image {
     parts: Arc<Vec<ptx::Module>>,
     /// What there is machine code for: 90 for sm_90a.
     machine_code: Arc<Vec<u32>>,
 }
 
 /// What a module was made from.
-pub(super) struct Chosen {
+pub(crate) struct Chosen {
     /// As in `CU_FUNC_ATTRIBUTE_PTX_VERSION`: 90 for compute_90.
-    pub(super) ptx_version: i32,
+    pub(crate) ptx_version: i32,
     /// As in `CU_FUNC_ATTRIBUTE_BINARY_VERSION`.
-    pub(super) binary_version: i32,
+    pub(crate) binary_version: i32,
 }
 
 const WRAPPER_MAGIC: u32 = 0x4662_43B1;
 const ELF_MAGIC: u32 = u32::from_le_bytes(*b"\x7FELF");
 
 /// Reads the image at an address. Its extent follows from its own header or its last NUL.
-pub(super) fn read(address: usize) -> Result<Image> {
+pub(crate) fn read(address: usize) -> Result<Image> {
     if address == 0 {
         return refuse(Code::INVALID_VALUE, "the image is null");
     }
@@ -50,7 +50,7 @@ pub(super) fn read(address: usize) -> Result<Image> {
 }
 
 /// Reads an image from a file.
-pub(super) fn read_file(path: &str) -> Result<Image> {
+pub(crate) fn read_file(path: &str) -> Result<Image> {
     match std::fs::read(path) {
         Ok(bytes) => parse(&bytes),
         Err(error) => refuse(Code::FILE_NOT_FOUND, format!("{path}: {error}")),
@@ -127,7 +127,7 @@ fn ptx_fits(target: &str, card: &Architecture) -> bool {
 impl Image {
     /// The PTX that a driver would run on the device: of those that fit, the one for the latest target.
     /// Where machine code was made of it, that is what the driver would prefer too.
-    pub(super) fn choose(&self, card: &Architecture) -> Result<(ptx::Module, Chosen)> {
+    pub(crate) fn choose(&self, card: &Architecture) -> Result<(ptx::Module, Chosen)> {
         let runs =
             |&code: &u32| code <= card.compute_capability() && code / 10 == card.major as u32;
         if compilation_is_disabled() && !self.machine_code.iter().any(runs) {
@@ -153,7 +153,7 @@ impl Image {
     }
 
     /// The names of all kernels in any part.
-    pub(super) fn kernels(&self) -> Vec<String> {
+    pub(crate) fn kernels(&self) -> Vec<String> {
         let mut names = Vec::new();
         for part in self.parts.iter() {
             let entries = part.functions.iter().filter(|function| function.entry);
@@ -164,7 +164,7 @@ impl Image {
         names
     }
 
-    pub(super) fn has_kernel(&self, name: &str) -> bool {
+    pub(crate) fn has_kernel(&self, name: &str) -> bool {
         self.kernels().iter().any(|known| known == name)
     }
 }

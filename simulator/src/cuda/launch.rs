@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use super::architecture::{BLOCK_LIMIT, GRID_LIMIT, THREADS_PER_BLOCK};
-use super::driver::Driver;
+use super::architecture::THREADS_PER_BLOCK;
+use super::driver::{Driver, Platform};
 use super::error::{Code, Result, refuse};
-use super::ffi::{In, array, call};
+use super::ffi::{In, array, call, platform};
 use super::queue::Work;
 use super::table::Handle;
-use crate::engine::{Kernel, Program};
+use crate::engine::Kernel;
+use crate::program::Program;
 
 /// A launch with all that it needs, taken at the call.
-pub(super) struct KernelLaunch {
-    pub(super) program: Arc<Program>,
-    pub(super) kernel: String,
-    pub(super) grid: [u32; 3],
-    pub(super) block: [u32; 3],
-    pub(super) dynamic_shared_bytes: u32,
-    pub(super) parameters: Vec<u8>,
+pub(crate) struct KernelLaunch {
+    pub(crate) program: Arc<Program>,
+    pub(crate) kernel: String,
+    pub(crate) grid: [u32; 3],
+    pub(crate) block: [u32; 3],
+    pub(crate) dynamic_shared_bytes: u32,
+    pub(crate) parameters: Vec<u8>,
 }
 
 /// The geometry that a caller asks for.
@@ -51,8 +52,9 @@ struct LaunchAttribute {
 const _: () = assert!(size_of::<LaunchConfiguration>() == 56);
 const _: () = assert!(size_of::<LaunchAttribute>() == 72);
 
-/// Marks in the `extra` list: end, parameter buffer, its size.
-const EXTRA_END: usize = 0;
+/// Marks in the `extra` list: end in CUDA, end in HIP, parameter buffer, its size.
+const EXTRA_END_CUDA: usize = 0;
+const EXTRA_END_HIP: usize = 3;
 const EXTRA_POINTER: usize = 1;
 const EXTRA_SIZE: usize = 2;
 
@@ -70,6 +72,9 @@ impl Driver {
         let module = self.module_for(function, context)?;
         if self.modules.get(module)?.context != context {
             return refuse(Code::INVALID_HANDLE, "function and stream are of different contexts");
+        }
+        if self.platform == Platform::Hip && self.current()? != context {
+            return refuse(Code::INVALID_HANDLE, "the stream is not of the current device");
         }
         let (program, kernel) = self.kernel(function, context)?;
         self.check_geometry(function, context, &kernel, geometry)?;
@@ -94,28 +99,44 @@ impl Driver {
     ) -> Result<()> {
         let Geometry { grid, block, dynamic_shared_bytes } = *geometry;
         let name = &kernel.name;
-        for (what, extents, limits) in [("grid", grid, GRID_LIMIT), ("block", block, BLOCK_LIMIT)] {
+        let device = self.device_of(context)?;
+        let card = self.devices[device].architecture;
+        let (extents_code, bounds_code) = match self.platform {
+            Platform::Cuda => (Code::INVALID_VALUE, Code::INVALID_VALUE),
+            Platform::Hip => (Code::INVALID_CONFIGURATION, Code::LAUNCH_FAILED),
+        };
+        let limits = [("grid", grid, card.limits.grid), ("block", block, card.limits.block)];
+        for (what, extents, limits) in limits {
             if extents.iter().zip(limits).any(|(&extent, limit)| extent == 0 || extent > limit) {
                 let reason = format!("{name}: {what} {extents:?}, each from 1 to {limits:?}");
-                return refuse(Code::INVALID_VALUE, reason);
+                return refuse(extents_code, reason);
             }
         }
         let threads: u32 = block.iter().product();
-        if threads > THREADS_PER_BLOCK || threads > kernel.max_threads {
-            let most = kernel.max_threads.min(THREADS_PER_BLOCK);
-            let reason = format!("{name}: {threads} threads in a block, most {most}");
-            return refuse(Code::INVALID_VALUE, reason);
+        if threads > THREADS_PER_BLOCK {
+            let reason = format!("{name}: {threads} threads in a block, most {THREADS_PER_BLOCK}");
+            return refuse(extents_code, reason);
         }
-        let device = self.device_of(context)?;
+        if threads > kernel.max_threads {
+            let most = kernel.max_threads;
+            let reason = format!("{name}: {threads} threads in a block, it is made for {most}");
+            return refuse(bounds_code, reason);
+        }
+        let grid_threads = [0, 1, 2].map(|axis| u64::from(grid[axis]) * u64::from(block[axis]));
+        let most = card.limits.grid_threads;
+        if grid_threads.iter().any(|&threads| threads > most) {
+            let reason = format!("{name}: {grid_threads:?} threads in the grid, each to {most}");
+            return refuse(extents_code, reason);
+        }
         let most = self.dynamic_shared_limit(function, device, kernel);
         if i64::from(dynamic_shared_bytes) > i64::from(most) {
             let reason = format!(
                 "{name}: {dynamic_shared_bytes} bytes of dynamic shared memory, most {most} \
-                 (more needs CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)"
+                 (unless its attribute MAX_DYNAMIC_SHARED_SIZE_BYTES is set)"
             );
             return refuse(Code::INVALID_VALUE, reason);
         }
-        let limit = self.devices[device].architecture.parameter_bytes;
+        let limit = card.parameter_bytes;
         if kernel.parameter_bytes as usize > limit {
             let reason =
                 format!("{name}: {} parameter bytes, most {limit}", kernel.parameter_bytes);
@@ -176,9 +197,13 @@ fn parameters(kernel: &Kernel, values: &In<usize>, extra: &In<usize>) -> Result<
 
 fn parameter_buffer(kernel: &Kernel, extra: &In<usize>) -> Result<Vec<u8>> {
     let (mut buffer, mut size) = (None, None);
+    let end = match platform() {
+        Platform::Cuda => EXTRA_END_CUDA,
+        Platform::Hip => EXTRA_END_HIP,
+    };
     for index in (0..).step_by(2).take(3) {
         match extra.at(index)? {
-            EXTRA_END => break,
+            mark if mark == end => break,
             EXTRA_POINTER => buffer = Some(extra.at(index + 1)?),
             EXTRA_SIZE => size = Some(array::<usize>(extra.at(index + 1)?).get()?),
             mark => return refuse(Code::INVALID_VALUE, format!("mark {mark} in `extra`")),
@@ -197,7 +222,7 @@ fn parameter_buffer(kernel: &Kernel, extra: &In<usize>) -> Result<Vec<u8>> {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuLaunchKernel(
+pub(crate) extern "C" fn cuLaunchKernel(
     function: Handle,
     grid_x: u32,
     grid_y: u32,
@@ -242,16 +267,16 @@ extern "C" fn cuLaunchCooperativeKernel(
 
 /// `CUlaunchAttributeID`s.
 mod attribute {
-    pub(super) const IGNORE: u32 = 0;
-    pub(super) const ACCESS_POLICY_WINDOW: u32 = 1;
-    pub(super) const COOPERATIVE: u32 = 2;
-    pub(super) const CLUSTER_DIMENSION: u32 = 4;
-    pub(super) const CLUSTER_SCHEDULING: u32 = 5;
-    pub(super) const PROGRAMMATIC_SERIALIZATION: u32 = 6;
-    pub(super) const PRIORITY: u32 = 8;
-    pub(super) const MEMORY_DOMAIN_MAP: u32 = 9;
-    pub(super) const MEMORY_DOMAIN: u32 = 10;
-    pub(super) const CARVEOUT: u32 = 14;
+    pub(crate) const IGNORE: u32 = 0;
+    pub(crate) const ACCESS_POLICY_WINDOW: u32 = 1;
+    pub(crate) const COOPERATIVE: u32 = 2;
+    pub(crate) const CLUSTER_DIMENSION: u32 = 4;
+    pub(crate) const CLUSTER_SCHEDULING: u32 = 5;
+    pub(crate) const PROGRAMMATIC_SERIALIZATION: u32 = 6;
+    pub(crate) const PRIORITY: u32 = 8;
+    pub(crate) const MEMORY_DOMAIN_MAP: u32 = 9;
+    pub(crate) const MEMORY_DOMAIN: u32 = 10;
+    pub(crate) const CARVEOUT: u32 = 14;
 }
 
 #[unsafe(no_mangle)]

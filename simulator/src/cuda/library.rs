@@ -10,15 +10,15 @@ use super::image::{self, Image};
 use super::table::Handle;
 
 /// An image, independent of contexts.
-pub(super) struct Library {
+pub(crate) struct Library {
     image: Image,
     /// The module of each context that used it.
-    pub(super) modules: BTreeMap<Handle, Handle>,
+    pub(crate) modules: BTreeMap<Handle, Handle>,
 }
 
 impl Driver {
     /// The library's module in a context; made if the context has none yet.
-    pub(super) fn module_of(&mut self, library: Handle, context: Handle) -> Result<Handle> {
+    pub(crate) fn module_of(&mut self, library: Handle, context: Handle) -> Result<Handle> {
         if let Some(&module) = self.libraries.get(library)?.modules.get(&context) {
             return Ok(module);
         }
@@ -179,14 +179,7 @@ fn on_device(driver: &mut Driver, device: i32) -> Result<Handle> {
     let device = driver.device(device)?;
     let here = |context: &Handle| driver.device_of(*context).is_ok_and(|found| found == device);
     let current = driver.current().ok().filter(here);
-    match current.or(driver.devices[device].primary.context) {
-        Some(context) => Ok(context),
-        None => {
-            let handle = driver.add_context(device, driver.devices[device].primary.flags, true);
-            driver.devices[device].primary.context = Some(handle);
-            Ok(handle)
-        }
-    }
+    Ok(current.unwrap_or_else(|| driver.primary_context(device)))
 }
 
 #[unsafe(no_mangle)]

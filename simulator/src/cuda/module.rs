@@ -8,22 +8,34 @@ use super::ffi::{Out, Text, call};
 use super::function::Function;
 use super::image::{self, Chosen, Image};
 use super::table::Handle;
-use crate::engine::Program;
+use crate::engine;
+use crate::program::Program;
 
 /// A module of a context.
-pub(super) struct Module {
-    pub(super) context: Handle,
-    pub(super) program: Arc<Program>,
-    pub(super) chosen: Chosen,
+pub(crate) struct Module {
+    pub(crate) context: Handle,
+    pub(crate) program: Arc<Program>,
+    pub(crate) chosen: Chosen,
 }
 
 impl Driver {
     /// Chooses what the context's device can run of an image, and makes it ready.
-    pub(super) fn load(&mut self, context: Handle, image: &Image) -> Result<Handle> {
+    pub(crate) fn load(&mut self, context: Handle, image: &Image) -> Result<Handle> {
         let device = self.device_of(context)?;
         let card = &mut self.devices[device];
         let (syntax, chosen) = image.choose(card.architecture)?;
-        let program = Program::load(syntax, &mut card.memory).map_err(|reason| {
+        let program = engine::Program::load(syntax, &mut card.memory).map(Program::Ptx);
+        self.add_module(context, program, chosen)
+    }
+
+    /// Keeps what an engine made of an image.
+    pub(crate) fn add_module(
+        &mut self,
+        context: Handle,
+        program: std::result::Result<Program, String>,
+        chosen: Chosen,
+    ) -> Result<Handle> {
+        let program = program.map_err(|reason| {
             eprintln!("simulated driver: a module is refused: {reason}");
             Error { code: Code::NOT_SUPPORTED, reason }
         })?;
@@ -31,7 +43,7 @@ impl Driver {
     }
 
     /// Drops a module when its device has no more work for it.
-    pub(super) fn remove_module(&mut self, module: Handle) -> Result<()> {
+    pub(crate) fn remove_module(&mut self, module: Handle) -> Result<()> {
         let context = self.modules.get(module)?.context;
         let device = match self.contexts.get(context) {
             Ok(state) => Some(state.device),
@@ -52,7 +64,7 @@ impl Driver {
     }
 
     /// The handle of a module's kernel.
-    pub(super) fn function(&mut self, module: Handle, name: &str) -> Result<Handle> {
+    pub(crate) fn function(&mut self, module: Handle, name: &str) -> Result<Handle> {
         let state = self.modules.get(module)?;
         if state.program.kernel(name).is_none() {
             return refuse(Code::NOT_FOUND, format!("the module has no kernel {name}"));
@@ -109,7 +121,7 @@ extern "C" fn cuModuleLoad(module: Out<Handle>, path: Text) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuModuleUnload(module: Handle) -> u32 {
+pub(crate) extern "C" fn cuModuleUnload(module: Handle) -> u32 {
     call("cuModuleUnload", |driver| {
         let context = driver.modules.get(module)?.context;
         driver.run_context(context);
@@ -118,7 +130,11 @@ extern "C" fn cuModuleUnload(module: Handle) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuModuleGetFunction(function: Out<Handle>, module: Handle, name: Text) -> u32 {
+pub(crate) extern "C" fn cuModuleGetFunction(
+    function: Out<Handle>,
+    module: Handle,
+    name: Text,
+) -> u32 {
     call("cuModuleGetFunction", |driver| {
         let name = name.text()?;
         function.set(driver.function(module, &name)?)
@@ -132,7 +148,7 @@ extern "C" fn cuModuleGetFunctionCount(count: Out<u32>, module: Handle) -> u32 {
     })
 }
 
-pub(super) fn variable(
+pub(crate) fn variable(
     driver: &Driver,
     module: Handle,
     name: &str,
@@ -150,7 +166,7 @@ pub(super) fn variable(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuModuleGetGlobal_v2(
+pub(crate) extern "C" fn cuModuleGetGlobal_v2(
     address: Out<u64>,
     bytes: Out<usize>,
     module: Handle,

@@ -1,35 +1,31 @@
 //! How many blocks a multiprocessor holds.
 //!
-//! Granules as in the CUDA occupancy calculator for compute capability 8 and 9: registers in 256 per
-//! warp, shared memory in 128 bytes with 1 KiB more for each block. The registers of a kernel are the
-//! engine's estimate, not those of ptxas.
+//! Granules are the architecture's. The registers of a PTX kernel are the engine's estimate, not those
+//! of ptxas.
 
-use super::architecture::{
-    Architecture, REGISTERS_PER_MULTIPROCESSOR, RESERVED_SHARED_BYTES, THREADS_PER_BLOCK,
-};
+use super::architecture::{Architecture, Limits, THREADS_PER_BLOCK};
 use super::error::{Code, refuse};
 use super::ffi::{Out, call};
 use super::table::Handle;
 use crate::engine::Kernel;
 
-const WARP: u32 = 32;
-const REGISTER_GRANULE: u32 = 256;
-const SHARED_GRANULE: u32 = 128;
-
 /// The blocks of a kernel that a multiprocessor holds at a time.
-pub(super) fn blocks(card: &Architecture, kernel: &Kernel, threads: u32, dynamic: u32) -> u32 {
+pub(crate) fn blocks(card: &Architecture, kernel: &Kernel, threads: u32, dynamic: u32) -> u32 {
     if threads == 0 || threads > kernel.max_threads.min(THREADS_PER_BLOCK) {
         return 0;
     }
-    let warps = threads.div_ceil(WARP);
-    let by_warps = card.threads_per_multiprocessor as u32 / WARP / warps;
-    let registers = (kernel.registers.max(1) * WARP).next_multiple_of(REGISTER_GRANULE) * warps;
-    let by_registers = REGISTERS_PER_MULTIPROCESSOR as u32 / registers;
+    let Limits { warp_threads, register_granule, shared_granule, .. } = card.limits;
+    let warps = threads.div_ceil(warp_threads);
+    let by_warps = card.threads_per_multiprocessor as u32 / warp_threads / warps;
+    let registers = kernel.registers.max(1) * warp_threads;
+    let registers = registers.next_multiple_of(register_granule) * warps;
+    let by_registers = card.limits.registers_per_multiprocessor / registers;
     let asked = kernel.static_shared_bytes.saturating_add(dynamic);
     if asked > card.shared_bytes_per_block() as u32 {
         return 0;
     }
-    let shared = (asked + RESERVED_SHARED_BYTES as u32).next_multiple_of(SHARED_GRANULE);
+    let shared = asked + card.limits.reserved_shared_bytes as u32;
+    let shared = shared.next_multiple_of(shared_granule).max(1);
     let by_shared = card.shared_bytes_per_multiprocessor as u32 / shared;
     by_warps.min(by_registers).min(by_shared).min(card.blocks_per_multiprocessor as u32)
 }
@@ -54,7 +50,7 @@ fn active_blocks(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuOccupancyMaxActiveBlocksPerMultiprocessor(
+pub(crate) extern "C" fn cuOccupancyMaxActiveBlocksPerMultiprocessor(
     count: Out<i32>,
     function: Handle,
     threads: i32,
@@ -89,9 +85,9 @@ extern "C" fn cuOccupancyAvailableDynamicSMemPerBlock(
         if count <= 0 || count > card.blocks_per_multiprocessor {
             return refuse(Code::INVALID_VALUE, format!("{count} blocks"));
         }
-        let share = card.shared_bytes_per_multiprocessor / count / SHARED_GRANULE as i32
-            * SHARED_GRANULE as i32;
-        let most = share.min(card.shared_bytes_per_multiprocessor) - RESERVED_SHARED_BYTES;
+        let granule = card.limits.shared_granule as i32;
+        let share = card.shared_bytes_per_multiprocessor / count / granule * granule;
+        let most = share - card.limits.reserved_shared_bytes;
         bytes.set((most - kernel.static_shared_bytes as i32).max(0) as usize)
     })
 }
@@ -113,8 +109,9 @@ fn potential_block_size(
         let card = driver.devices[driver.device_of(context)?].architecture;
         let most = kernel.max_threads.min(THREADS_PER_BLOCK);
         let most = if limit > 0 { most.min(limit as u32) } else { most };
+        let warp = card.limits.warp_threads;
         let mut best = (0, 0, 0);
-        for threads in (1..=most / WARP).map(|warps| warps * WARP).rev() {
+        for threads in (1..=most / warp).map(|warps| warps * warp).rev() {
             let count = blocks(card, &kernel, threads, dynamic(threads));
             if count * threads > best.0 {
                 best = (count * threads, threads, count);

@@ -14,25 +14,26 @@ use super::driver::{Driver, Place, thread};
 use super::error::{Code, Result, refuse};
 use super::ffi::{HostFunction, call_host_function};
 use super::launch::KernelLaunch;
+use super::record;
 use super::table::Handle;
 
 /// A stream of a context.
-pub(super) struct Stream {
-    pub(super) context: Handle,
-    pub(super) kind: Kind,
-    pub(super) priority: i32,
+pub(crate) struct Stream {
+    pub(crate) context: Handle,
+    pub(crate) kind: Kind,
+    pub(crate) priority: i32,
     /// Shown by `cuStreamGetId`.
-    pub(super) id: u64,
-    pub(super) queue: VecDeque<Item>,
+    pub(crate) id: u64,
+    pub(crate) queue: VecDeque<Item>,
     /// The ticket of the work queued last.
-    pub(super) last: u64,
+    pub(crate) last: u64,
     /// The capture that the stream is part of.
-    pub(super) capture: Option<Handle>,
+    pub(crate) capture: Option<Handle>,
 }
 
 /// How a stream waits for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// The null stream: waits for all blocking streams, and they for it.
     Legacy,
     /// A created stream, or a thread's default stream, that waits for the null stream.
@@ -43,20 +44,20 @@ pub(super) enum Kind {
 
 /// The work of a stream up to a ticket.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Point {
-    pub(super) stream: Handle,
-    pub(super) ticket: u64,
+pub(crate) struct Point {
+    pub(crate) stream: Handle,
+    pub(crate) ticket: u64,
 }
 
 /// Queued work.
-pub(super) struct Item {
+pub(crate) struct Item {
     ticket: u64,
     work: Arc<Work>,
     after: Vec<Point>,
 }
 
 /// What a stream does.
-pub(super) enum Work {
+pub(crate) enum Work {
     Kernel(KernelLaunch),
     Copy {
         to: Place,
@@ -84,7 +85,7 @@ pub(super) enum Work {
 }
 
 /// Where a copy reads.
-pub(super) enum Source {
+pub(crate) enum Source {
     Place(Place),
     /// Bytes taken from pageable memory at the call.
     Staged(Vec<u8>),
@@ -96,7 +97,7 @@ const LARGE_STAGE: usize = 64 << 20;
 
 impl Driver {
     /// The stream that the caller names, of the current context if it is a default stream.
-    pub(super) fn stream(&mut self, handle: usize) -> Result<Handle> {
+    pub(crate) fn stream(&mut self, handle: usize) -> Result<Handle> {
         let current = self.current()?;
         match handle {
             0 | 1 => self.default_stream(current, None),
@@ -120,7 +121,7 @@ impl Driver {
         Ok(stream)
     }
 
-    pub(super) fn add_stream(&mut self, context: Handle, kind: Kind, priority: i32) -> Handle {
+    pub(crate) fn add_stream(&mut self, context: Handle, kind: Kind, priority: i32) -> Handle {
         self.ticket += 1;
         let stream = Stream {
             context,
@@ -135,12 +136,12 @@ impl Driver {
     }
 
     /// Queues work in a stream, or makes it a node of the graph that the stream is captured into.
-    pub(super) fn enqueue(&mut self, stream: Handle, work: Work) -> Result<()> {
+    pub(crate) fn enqueue(&mut self, stream: Handle, work: Work) -> Result<()> {
         self.enqueue_after(stream, work, Vec::new())
     }
 
     /// Queues work that also waits for other points.
-    pub(super) fn enqueue_after(
+    pub(crate) fn enqueue_after(
         &mut self,
         stream: Handle,
         work: Work,
@@ -173,7 +174,7 @@ impl Driver {
     }
 
     /// Whether the work up to a point is done.
-    pub(super) fn is_done(&self, point: Point) -> bool {
+    pub(crate) fn is_done(&self, point: Point) -> bool {
         match self.streams.get(point.stream) {
             Ok(stream) => stream.queue.front().is_none_or(|item| item.ticket > point.ticket),
             Err(_) => true,
@@ -181,12 +182,12 @@ impl Driver {
     }
 
     /// The point that all work queued so far in a stream reaches.
-    pub(super) fn end_of(&self, stream: Handle) -> Result<Point> {
+    pub(crate) fn end_of(&self, stream: Handle) -> Result<Point> {
         Ok(Point { stream, ticket: self.streams.get(stream)?.last })
     }
 
     /// Does the work up to a point, and what it waits for.
-    pub(super) fn run_to(&mut self, point: Point) {
+    pub(crate) fn run_to(&mut self, point: Point) {
         while !self.is_done(point) {
             let Ok(stream) = self.streams.get_mut(point.stream) else { return };
             let context = stream.context;
@@ -202,28 +203,28 @@ impl Driver {
     }
 
     /// Does all work of a stream.
-    pub(super) fn run_stream(&mut self, stream: Handle) -> Result<()> {
+    pub(crate) fn run_stream(&mut self, stream: Handle) -> Result<()> {
         let end = self.end_of(stream)?;
         self.run_to(end);
         Ok(())
     }
 
     /// Does all work of a context.
-    pub(super) fn run_context(&mut self, context: Handle) {
+    pub(crate) fn run_context(&mut self, context: Handle) {
         for stream in self.streams.handles(|stream| stream.context == context) {
             let _destroyed_meanwhile = self.run_stream(stream);
         }
     }
 
     /// Does all work of a device.
-    pub(super) fn run_device(&mut self, device: usize) {
+    pub(crate) fn run_device(&mut self, device: usize) {
         for context in self.contexts.handles(|context| context.device == device) {
             self.run_context(context);
         }
     }
 
     /// Refuses to wait for a stream that is captured; the capture is lost.
-    pub(super) fn refuse_captured(&mut self, stream: Handle) -> Result<()> {
+    pub(crate) fn refuse_captured(&mut self, stream: Handle) -> Result<()> {
         match self.streams.get(stream)?.capture {
             Some(capture) => {
                 self.captures.get_mut(capture)?.invalid = true;
@@ -234,7 +235,7 @@ impl Driver {
     }
 
     /// Waits for a stream, and hands over what went wrong in its context.
-    pub(super) fn synchronize(&mut self, stream: Handle) -> Result<()> {
+    pub(crate) fn synchronize(&mut self, stream: Handle) -> Result<()> {
         self.refuse_captured(stream)?;
         self.run_stream(stream)?;
         let context = self.streams.get(stream)?.context;
@@ -242,8 +243,8 @@ impl Driver {
     }
 
     /// What went wrong in a context since this was asked last.
-    pub(super) fn take_error(&mut self, context: Handle) -> Result<()> {
-        let sticky = self.record.sticky;
+    pub(crate) fn take_error(&mut self, context: Handle) -> Result<()> {
+        let sticky = record::lock().sticky;
         let state = self.contexts.get_mut(context)?;
         match state.failure.take() {
             Some(failure) => {

@@ -2,34 +2,46 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use super::driver::Driver;
+use super::driver::{Driver, number_from_environment};
 use super::error::{Code, refuse};
 use super::launch::KernelLaunch;
 use super::table::Handle;
-use crate::engine::{Device, INSTRUCTION_LIMIT, Launch};
+use crate::engine::{Device, INSTRUCTION_LIMIT, Launch, Outcome};
 use crate::memory::{SharedTraffic, Traffic};
 use crate::report::{Kind, Report};
 
-/// What is kept for those who ask through `expertile_sim_*`.
-pub(super) struct Record {
+/// What is kept for those who ask through `expertile_sim_*`: of all platforms together.
+pub(crate) struct Record {
     seed: u64,
     /// Launches executed so far.
     launches: u64,
     /// Whether an error of a launch stays, as on hardware.
-    pub(super) sticky: bool,
+    pub(crate) sticky: bool,
     /// One line each, without repetition.
-    pub(super) reports: Vec<String>,
+    pub(crate) reports: Vec<String>,
     printed: BTreeSet<String>,
     /// Reports beyond those kept.
     left_out: u64,
-    pub(super) last: Counted,
-    pub(super) total: Counted,
+    pub(crate) last: Counted,
+    pub(crate) total: Counted,
+    /// How often each driver call was made.
+    calls: BTreeMap<&'static str, u64>,
+}
+
+static RECORD: LazyLock<Mutex<Record>> =
+    LazyLock::new(|| Mutex::new(Record::new(number_from_environment("EXPERTILE_SIM_SEED", 0))));
+
+/// The record, for this thread alone. It is asked for under a driver's lock, never the other way round,
+/// and not kept while work is done.
+pub(crate) fn lock() -> MutexGuard<'static, Record> {
+    RECORD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counters of a launch, or their sum.
 #[derive(Clone, Default)]
-pub(super) struct Counted {
+pub(crate) struct Counted {
     kernel: String,
     launches: u64,
     warp_instructions: u64,
@@ -44,7 +56,7 @@ pub(super) struct Counted {
 const MOST_REPORTS: usize = 1024;
 
 impl Record {
-    pub(super) fn new(seed: u64) -> Record {
+    fn new(seed: u64) -> Record {
         Record {
             seed,
             launches: 0,
@@ -54,22 +66,57 @@ impl Record {
             left_out: 0,
             last: Counted::default(),
             total: Counted::default(),
+            calls: BTreeMap::new(),
         }
     }
 
     /// Restarts the numbering of launches, from which seeds follow.
-    pub(super) fn set_seed(&mut self, seed: u64) {
+    pub(crate) fn set_seed(&mut self, seed: u64) {
         self.seed = seed;
         self.launches = 0;
     }
 
-    pub(super) fn clear_reports(&mut self) {
+    /// Counts a driver call.
+    pub(crate) fn count(&mut self, symbol: &'static str) {
+        *self.calls.entry(symbol).or_default() += 1;
+    }
+
+    /// How often a driver call was made.
+    pub(crate) fn calls(&self, symbol: &str) -> u64 {
+        self.calls.get(symbol).copied().unwrap_or(0)
+    }
+
+    /// Numbers a launch; its seed, and that of its approximations.
+    fn begin_launch(&mut self) -> (u64, u64) {
+        let seed = launch_seed(self.seed, self.launches);
+        self.launches += 1;
+        (seed, self.seed)
+    }
+
+    fn end_launch(&mut self, kernel: &str, outcome: &Outcome) {
+        let counters = &outcome.counters;
+        let counted = Counted {
+            kernel: kernel.to_owned(),
+            launches: 1,
+            warp_instructions: counters.warp_instructions,
+            blocks: counters.blocks,
+            barriers: counters.barriers,
+            shared: counters.shared,
+            traffic: counters.traffic,
+            allocations: counters.traffic_by_allocation.iter().copied().collect(),
+        };
+        self.total.add(&counted);
+        self.last = counted;
+        outcome.reports.iter().for_each(|report| self.keep(report));
+    }
+
+    pub(crate) fn clear_reports(&mut self) {
         self.reports.clear();
         self.printed.clear();
         self.left_out = 0;
     }
 
-    pub(super) fn report_text(&self) -> String {
+    pub(crate) fn report_text(&self) -> String {
         let mut text: String = self.reports.iter().map(|line| format!("{line}\n")).collect();
         if self.left_out > 0 {
             let _infallible = writeln!(text, "... and {} more", self.left_out);
@@ -107,7 +154,7 @@ impl Counted {
     }
 
     /// `key value` lines; an allocation's keys begin with its address.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut lines = vec![
             format!("kernel {}", self.kernel),
             format!("launches {}", self.launches),
@@ -179,7 +226,7 @@ fn code_of(kind: Kind) -> Code {
 
 impl Driver {
     /// Executes a launch on its context's device.
-    pub(super) fn execute(&mut self, context: Handle, launch: &KernelLaunch) {
+    pub(crate) fn execute(&mut self, context: Handle, launch: &KernelLaunch) {
         let Ok(index) = self.device_of(context) else { return };
         let card = &mut self.devices[index];
         let device = Device {
@@ -187,6 +234,7 @@ impl Driver {
             multiprocessors: card.architecture.multiprocessors as u32,
             max_shared_bytes: card.architecture.shared_bytes_per_block() as u32,
         };
+        let (seed, approximation_seed) = lock().begin_launch();
         let outcome = launch.program.launch(
             &mut card.memory,
             &Launch {
@@ -195,27 +243,13 @@ impl Driver {
                 block: launch.block,
                 dynamic_shared_bytes: launch.dynamic_shared_bytes,
                 parameters: &launch.parameters,
-                seed: launch_seed(self.record.seed, self.record.launches),
-                approximation_seed: self.record.seed,
+                seed,
+                approximation_seed,
                 instruction_limit: INSTRUCTION_LIMIT,
                 device: &device,
             },
         );
-        self.record.launches += 1;
-        let counters = outcome.counters;
-        let counted = Counted {
-            kernel: launch.kernel.clone(),
-            launches: 1,
-            warp_instructions: counters.warp_instructions,
-            blocks: counters.blocks,
-            barriers: counters.barriers,
-            shared: counters.shared,
-            traffic: counters.traffic,
-            allocations: counters.traffic_by_allocation.into_iter().collect(),
-        };
-        self.record.total.add(&counted);
-        self.record.last = counted;
-        outcome.reports.iter().for_each(|report| self.record.keep(report));
+        lock().end_launch(&launch.kernel, &outcome);
         // The fatal report, if there is one, is the last.
         if let (Some(report), Ok(state)) = (outcome.reports.last(), self.contexts.get_mut(context))
         {

@@ -6,7 +6,7 @@ use super::queue::{Kind, Work};
 use super::table::Handle;
 
 /// The most urgent priority; 0 is the least.
-pub(super) const GREATEST_PRIORITY: i32 = -5;
+pub(crate) const GREATEST_PRIORITY: i32 = -5;
 
 fn create(symbol: &'static str, stream: Out<Handle>, flags: u32, priority: i32) -> u32 {
     call(symbol, |driver| {
@@ -24,19 +24,23 @@ fn create(symbol: &'static str, stream: Out<Handle>, flags: u32, priority: i32) 
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamCreate(stream: Out<Handle>, flags: u32) -> u32 {
+pub(crate) extern "C" fn cuStreamCreate(stream: Out<Handle>, flags: u32) -> u32 {
     create("cuStreamCreate", stream, flags, 0)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamCreateWithPriority(stream: Out<Handle>, flags: u32, priority: i32) -> u32 {
+pub(crate) extern "C" fn cuStreamCreateWithPriority(
+    stream: Out<Handle>,
+    flags: u32,
+    priority: i32,
+) -> u32 {
     create("cuStreamCreateWithPriority", stream, flags, priority)
 }
 
 /// The stream's work is done first: what a caller may do with a destroyed stream's results does not
 /// depend on when that happens.
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamDestroy_v2(stream: Handle) -> u32 {
+pub(crate) extern "C" fn cuStreamDestroy_v2(stream: Handle) -> u32 {
     call("cuStreamDestroy_v2", |driver| {
         driver.streams.get(stream)?;
         driver.refuse_captured(stream)?;
@@ -46,7 +50,7 @@ extern "C" fn cuStreamDestroy_v2(stream: Handle) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamSynchronize(stream: Handle) -> u32 {
+pub(crate) extern "C" fn cuStreamSynchronize(stream: Handle) -> u32 {
     call("cuStreamSynchronize", |driver| {
         let stream = driver.stream(stream)?;
         driver.synchronize(stream)
@@ -55,7 +59,7 @@ extern "C" fn cuStreamSynchronize(stream: Handle) -> u32 {
 
 /// Tells the state as it is, and then the device goes on: a second query finds the work done.
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamQuery(stream: Handle) -> u32 {
+pub(crate) extern "C" fn cuStreamQuery(stream: Handle) -> u32 {
     call("cuStreamQuery", |driver| {
         let stream = driver.stream(stream)?;
         driver.refuse_captured(stream)?;
@@ -69,7 +73,7 @@ extern "C" fn cuStreamQuery(stream: Handle) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, flags: u32) -> u32 {
+pub(crate) extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, flags: u32) -> u32 {
     call("cuStreamWaitEvent", |driver| {
         if flags > 1 {
             return refuse(Code::INVALID_VALUE, format!("flags {flags}"));
@@ -122,19 +126,19 @@ extern "C" fn cuStreamGetId(stream: Handle, id: Out<u64>) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamGetPriority(stream: Handle, priority: Out<i32>) -> u32 {
+pub(crate) extern "C" fn cuStreamGetPriority(stream: Handle, priority: Out<i32>) -> u32 {
     property("cuStreamGetPriority", stream, priority, |stream| stream.priority)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamGetFlags(stream: Handle, flags: Out<u32>) -> u32 {
+pub(crate) extern "C" fn cuStreamGetFlags(stream: Handle, flags: Out<u32>) -> u32 {
     property("cuStreamGetFlags", stream, flags, |stream| {
         u32::from(stream.kind == Kind::NonBlocking)
     })
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamGetDevice(stream: Handle, device: Out<i32>) -> u32 {
+pub(crate) extern "C" fn cuStreamGetDevice(stream: Handle, device: Out<i32>) -> u32 {
     call("cuStreamGetDevice", |driver| {
         let stream = driver.stream(stream)?;
         device.set(driver.device_of(driver.streams.get(stream)?.context)? as i32)
@@ -154,7 +158,7 @@ fn host_function(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuLaunchHostFunc(
+pub(crate) extern "C" fn cuLaunchHostFunc(
     stream: Handle,
     function: Option<unsafe extern "C" fn(usize)>,
     argument: usize,
@@ -166,7 +170,7 @@ extern "C" fn cuLaunchHostFunc(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamAddCallback(
+pub(crate) extern "C" fn cuStreamAddCallback(
     stream: Handle,
     function: Option<unsafe extern "C" fn(usize, u32, usize)>,
     argument: usize,

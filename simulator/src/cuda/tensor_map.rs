@@ -22,7 +22,7 @@ pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"exp-tmap");
 /// The caller's 128 bytes, 64-byte aligned.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub(super) struct TensorMap([u8; 128]);
+pub(crate) struct TensorMap([u8; 128]);
 
 /// What the caller describes.
 struct Tiled {

@@ -9,6 +9,7 @@
 
 use super::error::{Code, refuse};
 use super::ffi::call_before_init;
+use super::record;
 
 /// C callers may pass more arguments than a function takes.
 macro_rules! unmodelled {
@@ -22,9 +23,9 @@ macro_rules! unmodelled {
     };
 }
 
-fn not_supported(symbol: &'static str) -> u32 {
-    call_before_init(symbol, |driver| {
-        if driver.calls.get(symbol) == Some(&1) {
+pub(crate) fn not_supported(symbol: &'static str) -> u32 {
+    call_before_init(symbol, |_| {
+        if record::lock().calls(symbol) == 1 {
             eprintln!("simulated driver: {symbol} is not modelled");
         }
         refuse(Code::NOT_SUPPORTED, "not modelled")

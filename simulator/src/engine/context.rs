@@ -184,6 +184,7 @@ impl State {
             kernel: self.kernel.clone(),
             block: Some(place.block),
             thread: fault.lane.map(|lane| place.index * 32 + lane),
+            lanes: 32,
             instruction: at.map_or(String::new(), |at| at.text.clone()),
             line: at.map_or(0, |at| at.line),
             source: at.and_then(|at| at.source).map(|(file, line)| {

@@ -34,6 +34,7 @@ mod step;
 mod stuck;
 mod warp;
 
+pub(crate) use ops_approximate::perturbed;
 use std::collections::BTreeMap;
 
 use crate::memory::{Clocks, Memory, SharedTraffic, Traffic};
@@ -192,6 +193,7 @@ impl Program {
                 kernel: launch.kernel.to_owned(),
                 block: None,
                 thread: None,
+                lanes: 32,
                 instruction: String::new(),
                 line: 0,
                 source: None,

@@ -134,6 +134,18 @@ fn share(seed: u64, operation: u64, operands: u64) -> f64 {
     (mixed >> 11) as f64 / (1u64 << 52) as f64 - 1.0
 }
 
+/// The f32 of an exact result, off by as much as so many ulps; the seed, the operation and its operands
+/// decide. Exact results stay exact.
+pub(crate) fn perturbed(exact: f64, ulps: f64, seed: u64, operation: u64, operands: u64) -> f32 {
+    let rounded = exact as f32;
+    if exact.is_nan() || f64::from(rounded) == exact || rounded.is_infinite() {
+        return rounded;
+    }
+    let spacing = f64::from(rounded.abs().next_up()) - f64::from(rounded.abs());
+    // The final rounding adds at most half an ulp.
+    (exact + spacing * (ulps - 0.5).max(0.0) * share(seed, operation, operands)) as f32
+}
+
 fn approximate<F: Approximate>([a, b]: [f32; 2], seed: u64) -> f32 {
     let exact = F::exact(a.into(), b.into());
     let rounded = exact as f32;

@@ -71,6 +71,8 @@ pub struct Clocks {
     random: u64,
     places: u64,
     first_epoch: u32,
+    /// Warps are waves of 64 lanes: a lane's number is that within its half.
+    halves: bool,
 }
 
 impl Clocks {
@@ -85,7 +87,13 @@ impl Clocks {
             random: u64::from(launch) << 32 | 0x9E37_79B9,
             places: 0,
             first_epoch: 1,
+            halves: false,
         }
+    }
+
+    /// Clocks of waves of 64 lanes, whose accesses come in halves of 32.
+    pub fn of_waves(launch: u32, waves_per_block: u32) -> Clocks {
+        Clocks { halves: true, ..Clocks::new(launch, waves_per_block) }
     }
 
     /// The block's warps start; blocks that run at a time are started before their first access.
@@ -267,6 +275,7 @@ impl Clocks {
         let other = warp & !u64::from(u32::MAX) | stamp::warp_of(stamp);
         let (block, lane) = (other / per_block, stamp::lane_of(stamp));
         let several = if stamp & stamp::SEVERAL == 0 { "" } else { " and others" };
+        let lane = if self.halves { format!("{lane} or {}", lane + 32) } else { lane.to_string() };
         let missing = if other == warp {
             "the same warp, no __syncwarp between"
         } else if block == warp / per_block {

@@ -1,0 +1,55 @@
+//! A loaded module, whichever engine executes it.
+
+use crate::engine::{Kernel, Launch, Outcome};
+use crate::memory::Memory;
+use crate::{amdgcn, engine};
+
+/// What a module of the driver holds.
+pub(crate) enum Program {
+    /// Of PTX.
+    Ptx(engine::Program),
+    /// Of an AMD code object.
+    Amdgcn(amdgcn::Program),
+}
+
+impl Program {
+    /// Frees the module's variables.
+    pub(crate) fn unload(self, memory: &mut Memory) {
+        match self {
+            Program::Ptx(program) => program.unload(memory),
+            Program::Amdgcn(program) => program.unload(memory),
+        }
+    }
+
+    /// The address and size of a variable.
+    pub(crate) fn variable(&self, name: &str) -> Option<(u64, u64)> {
+        match self {
+            Program::Ptx(program) => program.variable(name),
+            Program::Amdgcn(program) => program.variable(name),
+        }
+    }
+
+    /// The module's kernels.
+    pub(crate) fn kernels(&self) -> &[Kernel] {
+        match self {
+            Program::Ptx(program) => program.kernels(),
+            Program::Amdgcn(program) => program.kernels(),
+        }
+    }
+
+    /// A kernel by name.
+    pub(crate) fn kernel(&self, name: &str) -> Option<&Kernel> {
+        match self {
+            Program::Ptx(program) => program.kernel(name),
+            Program::Amdgcn(program) => program.kernel(name),
+        }
+    }
+
+    /// Executes one launch to its end.
+    pub(crate) fn launch(&self, memory: &mut Memory, launch: &Launch<'_>) -> Outcome {
+        match self {
+            Program::Ptx(program) => program.launch(memory, launch),
+            Program::Amdgcn(program) => program.launch(memory, launch),
+        }
+    }
+}
