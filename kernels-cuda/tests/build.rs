@@ -185,7 +185,8 @@ fn every_source_has_an_image_for_every_architecture() {
 fn prebuilt_images_are_taken_when_they_fit_the_sources() {
     let folder = folder("prebuilt");
     let sources = manifest::sources(package()).unwrap();
-    let missing = manifest::prebuilt(&folder, &sources, toolchain::MISSING, toolchain::REMEDY).err().unwrap();
+    let missing =
+        manifest::prebuilt(&folder, &sources, toolchain::MISSING, toolchain::REMEDY).err().unwrap();
     assert!(missing.contains("no prebuilt kernels: run `make toolchain`"), "{missing}");
 
     fs::write(folder.join("manifest"), MANIFEST).unwrap();
@@ -193,12 +194,14 @@ fn prebuilt_images_are_taken_when_they_fit_the_sources() {
         let name = format!("{}.{}.zst", image.stem, image.architecture);
         fs::write(folder.join(name), image.compressed).unwrap();
     }
-    let built = manifest::prebuilt(&folder, &sources, toolchain::MISSING, toolchain::REMEDY).unwrap();
+    let built =
+        manifest::prebuilt(&folder, &sources, toolchain::MISSING, toolchain::REMEDY).unwrap();
     assert_eq!(manifest::write(&sources, &built), MANIFEST);
     assert!(built.iter().zip(IMAGES).all(|(built, image)| built.compressed == image.compressed));
 
     let stale = MANIFEST.replacen(&sources[0].sha256, &"0".repeat(64), 1);
     fs::write(folder.join("manifest"), stale).unwrap();
-    let error = manifest::prebuilt(&folder, &sources, toolchain::MISSING, toolchain::REMEDY).err().unwrap();
+    let error =
+        manifest::prebuilt(&folder, &sources, toolchain::MISSING, toolchain::REMEDY).err().unwrap();
     assert!(error.contains(&format!("made from another {}", sources[0].name)), "{error}");
 }

@@ -18,8 +18,12 @@ pub(super) enum Extend {
     Zero,
     Sign,
     /// Into the low half, the high one stays.
-    Low { sign: bool },
-    High { sign: bool },
+    Low {
+        sign: bool,
+    },
+    High {
+        sign: bool,
+    },
 }
 
 /// What an atomic makes of the old value and its operand.
@@ -133,18 +137,48 @@ impl Update {
         let signed = |value: u64| (value << shift) as i64;
         match self {
             Update::Swap => operand,
-            Update::CompareSwap => if old == compare { operand } else { old },
+            Update::CompareSwap => {
+                if old == compare {
+                    operand
+                } else {
+                    old
+                }
+            }
             Update::Add => old.wrapping_add(operand),
             Update::Sub => old.wrapping_sub(operand),
-            Update::SignedMin => if signed(operand) < signed(old) { operand } else { old },
+            Update::SignedMin => {
+                if signed(operand) < signed(old) {
+                    operand
+                } else {
+                    old
+                }
+            }
             Update::UnsignedMin => old.min(operand),
-            Update::SignedMax => if signed(operand) > signed(old) { operand } else { old },
+            Update::SignedMax => {
+                if signed(operand) > signed(old) {
+                    operand
+                } else {
+                    old
+                }
+            }
             Update::UnsignedMax => old.max(operand),
             Update::And => old & operand,
             Update::Or => old | operand,
             Update::Xor => old ^ operand,
-            Update::Inc => if old >= operand { 0 } else { old + 1 },
-            Update::Dec => if old == 0 || old > operand { operand } else { old - 1 },
+            Update::Inc => {
+                if old >= operand {
+                    0
+                } else {
+                    old + 1
+                }
+            }
+            Update::Dec => {
+                if old == 0 || old > operand {
+                    operand
+                } else {
+                    old - 1
+                }
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A workgroup: its waves, LDS and barrier; and a launch as the schedule sees it.
 
-use super::function::Function;
 use super::execute::Execution;
+use super::function::Function;
 use super::instruction::{Operand, VECTOR};
 use super::memory::{KERNARG, PACKET};
 use super::object::Description;

@@ -199,9 +199,8 @@ impl Decoder<'_> {
     fn sdwa(&self, i: &mut Instruction) {
         let word = self.words[1];
         i.dwords = 2;
-        let operand = |number: u32, scalar: bool| {
-            number as Operand + if scalar { 0 } else { VECTOR }
-        };
+        let operand =
+            |number: u32, scalar: bool| number as Operand + if scalar { 0 } else { VECTOR };
         i.src[0] = operand(bits(word, 7, 0), flag(word, 23));
         if i.format != Format::Vop1 {
             let number = i.src[1] - VECTOR;

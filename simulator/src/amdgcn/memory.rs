@@ -90,8 +90,7 @@ pub(super) fn issue(x: &mut Execution<'_>, i: &Instruction) -> Flow {
         x.wave.begin_load(i.dst, i.dst_dwords, lanes);
     }
     let local = i.format == Format::Ds;
-    let queue =
-        if local { &mut x.wave.local_memory } else { &mut x.wave.vector_memory };
+    let queue = if local { &mut x.wave.local_memory } else { &mut x.wave.vector_memory };
     queue.push_back(Item::Vector(pending));
     if x.state.performs_early()
         && let Err(fault) = perform_all(x, local)
@@ -128,8 +127,7 @@ fn addresses(x: &Execution<'_>, i: &Instruction, out: &mut [u64; 64]) -> u64 {
     if i.src[2] != NONE {
         let (base, undefined) = wave.scalar64(i, i.src[2]);
         for lane in 0..64 {
-            out[lane] =
-                base.wrapping_add(low[lane].into()).wrapping_add_signed(i.offset.into());
+            out[lane] = base.wrapping_add(low[lane].into()).wrapping_add_signed(i.offset.into());
         }
         return if undefined == 0 { wave.defined[at] } else { 0 };
     }

@@ -164,8 +164,12 @@ fn arguments(description: &Description, launch: &Launch<'_>) -> Result<Vec<u8>, 
                 _ => 1,
             },
             "hidden_dynamic_lds_size" => launch.dynamic_shared_bytes.into(),
-            "hidden_remainder_x" | "hidden_remainder_y" | "hidden_remainder_z"
-            | "hidden_global_offset_x" | "hidden_global_offset_y" | "hidden_global_offset_z"
+            "hidden_remainder_x"
+            | "hidden_remainder_y"
+            | "hidden_remainder_z"
+            | "hidden_global_offset_x"
+            | "hidden_global_offset_y"
+            | "hidden_global_offset_z"
             | "hidden_none" => 0,
             // Buffers of printf, of calls to the host and the like: null.
             _ => 0,

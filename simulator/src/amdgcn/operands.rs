@@ -137,8 +137,7 @@ pub(super) fn write_register(wave: &mut Wave, dst: Operand, values: &Lanes, defi
 #[inline(never)]
 fn write_part(wave: &mut Wave, i: &Instruction, sdwa: &Sdwa, values: &Lanes, defined: u64) {
     let at = usize::from(i.dst - VECTOR) % 512;
-    let (shift, width) =
-        if sdwa.dst < 4 { (8 * sdwa.dst, 8) } else { (16 * (sdwa.dst - 4), 16) };
+    let (shift, width) = if sdwa.dst < 4 { (8 * sdwa.dst, 8) } else { (16 * (sdwa.dst - 4), 16) };
     let mask = ((1u32 << width) - 1) << shift;
     let mut out = wave.vectors[at].0;
     for (out, &value) in out.iter_mut().zip(values) {
@@ -147,7 +146,13 @@ fn write_part(wave: &mut Wave, i: &Instruction, sdwa: &Sdwa, values: &Lanes, def
         let rest = match sdwa.unused {
             0 => 0,
             // The sign above, zeros below.
-            1 => if sign { !(mask | ((1u32 << shift) - 1)) } else { 0 },
+            1 => {
+                if sign {
+                    !(mask | ((1u32 << shift) - 1))
+                } else {
+                    0
+                }
+            }
             _ => *out & !mask,
         };
         *out = placed | rest;

@@ -6,7 +6,7 @@
 //! Dependency Resolution"); scalar loads alone may return in any order.
 
 use super::instruction::Operand;
-use super::wave::{Lanes, Wave, vector_index, POISON};
+use super::wave::{Lanes, POISON, Wave, vector_index};
 
 /// What waits in a queue.
 pub(super) enum Item {

@@ -278,11 +278,9 @@ fn immediate(x: &mut Execution<'_>, i: &Instruction) -> Flow {
     let outcome = match i.opcode {
         s_movk_i32 => Outcome { value: i.offset as u64, undefined: 0, scc: None },
         s_cmovk_i32 if !x.wave.scc => return Flow::Next,
-        s_cmovk_i32 => Outcome {
-            value: i.offset as u64,
-            undefined: all_if(!x.wave.scc_defined),
-            scc: None,
-        },
+        s_cmovk_i32 => {
+            Outcome { value: i.offset as u64, undefined: all_if(!x.wave.scc_defined), scc: None }
+        }
         s_addk_i32 => Outcome {
             value: signed.wrapping_add(i.offset) as u64,
             undefined: all_if(undefined != 0),

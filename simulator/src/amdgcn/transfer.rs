@@ -66,12 +66,14 @@ fn halves_agree(x: &mut Execution<'_>, pending: &Pending, first: usize, dwords: 
     for lane in 0..32 {
         let both = pending.lanes >> lane & pending.lanes >> (lane + 32) & 1 == 1;
         let same = pending.addresses[lane] == pending.addresses[lane + 32];
-        let differ = (first..first + dwords)
-            .any(|at| pending.data[at][lane] != pending.data[at][lane + 32]);
+        let differ =
+            (first..first + dwords).any(|at| pending.data[at][lane] != pending.data[at][lane + 32]);
         if both && same && differ {
             let address = pending.addresses[lane];
-            let message =
-                format!("address {address:#x}: write by lane {} of the same instruction", lane + 32);
+            let message = format!(
+                "address {address:#x}: write by lane {} of the same instruction",
+                lane + 32
+            );
             let fault = Fault { kind: Kind::Race, lane: Some(lane as u32), message };
             x.state.report(x.function, pending.instruction, x.wave.place, fault);
         }
@@ -124,9 +126,7 @@ fn extended(raw: &[u8], extend: Extend, old: u32) -> u32 {
     match extend {
         Extend::Zero => value,
         Extend::Sign => signed,
-        Extend::Low { sign } => {
-            old & 0xFFFF_0000 | if sign { signed } else { value } & 0xFFFF
-        }
+        Extend::Low { sign } => old & 0xFFFF_0000 | if sign { signed } else { value } & 0xFFFF,
         Extend::High { sign } => old & 0xFFFF | if sign { signed } else { value } << 16,
     }
 }

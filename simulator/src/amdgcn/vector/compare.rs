@@ -106,7 +106,14 @@ fn wide(wave: &Wave, i: &Instruction, condition: u8, value: fn(u64) -> u64) -> T
 }
 
 /// CDNA3 ISA, V_CMP_CLASS_F32: which bit of the second source a number asks for.
-fn class(nan: bool, quiet: bool, infinite: bool, subnormal: bool, zero: bool, negative: bool) -> u32 {
+fn class(
+    nan: bool,
+    quiet: bool,
+    infinite: bool,
+    subnormal: bool,
+    zero: bool,
+    negative: bool,
+) -> u32 {
     let of_sign = |minus: u32, plus: u32| if negative { minus } else { plus };
     match () {
         () if nan => u32::from(quiet),

@@ -21,13 +21,13 @@ pub(super) fn execute(wave: &mut Wave, i: &Instruction) -> bool {
         v_subrev_u32 => binary(wave, i, |a, b| b.wrapping_sub(a)),
         v_mul_lo_u32 => binary(wave, i, u32::wrapping_mul),
         v_mul_hi_u32 => binary(wave, i, |a, b| ((u64::from(a) * u64::from(b)) >> 32) as u32),
-        v_mul_hi_i32 => binary(wave, i, |a, b| {
-            ((i64::from(signed(a)) * i64::from(signed(b))) >> 32) as u32
-        }),
+        v_mul_hi_i32 => {
+            binary(wave, i, |a, b| ((i64::from(signed(a)) * i64::from(signed(b))) >> 32) as u32)
+        }
         v_mul_i32_i24 => binary(wave, i, |a, b| extend24(a).wrapping_mul(extend24(b)) as u32),
-        v_mul_hi_i32_i24 => binary(wave, i, |a, b| {
-            ((i64::from(extend24(a)) * i64::from(extend24(b))) >> 32) as u32
-        }),
+        v_mul_hi_i32_i24 => {
+            binary(wave, i, |a, b| ((i64::from(extend24(a)) * i64::from(extend24(b))) >> 32) as u32)
+        }
         v_mul_u32_u24 => binary(wave, i, |a, b| low24(a).wrapping_mul(low24(b))),
         v_mul_hi_u32_u24 => {
             binary(wave, i, |a, b| ((u64::from(low24(a)) * u64::from(low24(b))) >> 32) as u32)
@@ -89,9 +89,9 @@ pub(super) fn execute(wave: &mut Wave, i: &Instruction) -> bool {
         }),
         v_bfi_b32 => ternary(wave, i, |a, b, c| a & b | !a & c),
         v_bfm_b32 => binary(wave, i, |a, b| ((1u32 << (a & 31)) - 1) << (b & 31)),
-        v_alignbit_b32 => ternary(wave, i, |a, b, c| {
-            ((u64::from(a) << 32 | u64::from(b)) >> (c & 31)) as u32
-        }),
+        v_alignbit_b32 => {
+            ternary(wave, i, |a, b, c| ((u64::from(a) << 32 | u64::from(b)) >> (c & 31)) as u32)
+        }
         v_alignbyte_b32 => ternary(wave, i, |a, b, c| {
             ((u64::from(a) << 32 | u64::from(b)) >> (8 * (c & 3))) as u32
         }),

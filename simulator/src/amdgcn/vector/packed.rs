@@ -5,7 +5,7 @@ use half::f16;
 
 use super::super::instruction::Instruction;
 use super::super::opcodes::Opcode::*;
-use super::super::operands::{source64, write64, write_register};
+use super::super::operands::{source64, write_register, write64};
 use super::super::wave::{Lanes, Wave, vector_index};
 use super::half::{fused_multiply_add, maximum, minimum};
 
@@ -21,9 +21,9 @@ pub(super) fn execute(wave: &mut Wave, i: &Instruction) -> bool {
         v_pk_add_f32 => pair(wave, i, |a, b, _| a + b),
         v_pk_mov_b32 => move_pair(wave, i),
         v_fma_mix_f32 => mixed(wave, i),
-        v_pk_fma_f16 => halves(wave, i, true, |a, b, c| {
-            fused_multiply_add(h(a), h(b), h(c)).into()
-        }),
+        v_pk_fma_f16 => {
+            halves(wave, i, true, |a, b, c| fused_multiply_add(h(a), h(b), h(c)).into())
+        }
         v_pk_add_f16 => halves(wave, i, true, |a, b, _| round(h(a) + h(b))),
         v_pk_mul_f16 => halves(wave, i, true, |a, b, _| round(h(a) * h(b))),
         v_pk_min_f16 => halves(wave, i, true, |a, b, _| round(minimum(h(a), h(b)))),
@@ -31,9 +31,7 @@ pub(super) fn execute(wave: &mut Wave, i: &Instruction) -> bool {
         v_pk_add_u16 | v_pk_add_i16 => halves(wave, i, false, |a, b, _| low(a.wrapping_add(b))),
         v_pk_sub_u16 | v_pk_sub_i16 => halves(wave, i, false, |a, b, _| low(a.wrapping_sub(b))),
         v_pk_mul_lo_u16 => halves(wave, i, false, |a, b, _| low(a.wrapping_mul(b))),
-        v_pk_mad_u16 => {
-            halves(wave, i, false, |a, b, c| low(a.wrapping_mul(b).wrapping_add(c)))
-        }
+        v_pk_mad_u16 => halves(wave, i, false, |a, b, c| low(a.wrapping_mul(b).wrapping_add(c))),
         v_pk_max_u16 => halves(wave, i, false, |a, b, _| a.max(b)),
         v_pk_min_u16 => halves(wave, i, false, |a, b, _| a.min(b)),
         v_pk_max_i16 => halves(wave, i, false, |a, b, _| low(int(a).max(int(b)) as u32)),
@@ -65,8 +63,7 @@ fn parts(i: &Instruction, at: usize, wide: &[u64; 64]) -> [Lanes; 2] {
 fn pair(wave: &mut Wave, i: &Instruction, f: impl Fn(f32, f32, f32) -> f32) -> bool {
     let (a, known_a) = source64(wave, i, 0);
     let (b, known_b) = source64(wave, i, 1);
-    let (c, known_c) =
-        if i.sources > 2 { source64(wave, i, 2) } else { ([0; 64], u64::MAX) };
+    let (c, known_c) = if i.sources > 2 { source64(wave, i, 2) } else { ([0; 64], u64::MAX) };
     let (a, b, c) = (parts(i, 0, &a), parts(i, 1, &b), parts(i, 2, &c));
     let mut out = [[0; 64]; 2];
     for (which, out) in out.iter_mut().enumerate() {
@@ -105,12 +102,7 @@ fn move_pair(wave: &mut Wave, i: &Instruction) -> bool {
 
 /// The 16-bit halves of a source for the low and the high result.
 #[inline(always)]
-fn halves_of(
-    wave: &Wave,
-    i: &Instruction,
-    at: usize,
-    float: bool,
-) -> ([Lanes; 2], u64) {
+fn halves_of(wave: &Wave, i: &Instruction, at: usize, float: bool) -> ([Lanes; 2], u64) {
     let (values, defined) = match vector_index(i.src[at]) {
         Some(register) => (wave.vectors[register].0, wave.defined[register]),
         None => {
@@ -132,19 +124,11 @@ fn halves_of(
 }
 
 #[inline(always)]
-fn halves(
-    wave: &mut Wave,
-    i: &Instruction,
-    float: bool,
-    f: impl Fn(u32, u32, u32) -> u32,
-) -> bool {
+fn halves(wave: &mut Wave, i: &Instruction, float: bool, f: impl Fn(u32, u32, u32) -> u32) -> bool {
     let (a, known_a) = halves_of(wave, i, 0, float);
     let (b, known_b) = halves_of(wave, i, 1, float);
-    let (c, known_c) = if i.sources > 2 {
-        halves_of(wave, i, 2, float)
-    } else {
-        ([[0; 64]; 2], u64::MAX)
-    };
+    let (c, known_c) =
+        if i.sources > 2 { halves_of(wave, i, 2, float) } else { ([[0; 64]; 2], u64::MAX) };
     let mut out = [0; 64];
     for lane in 0..64 {
         let low = f(a[0][lane], b[0][lane], c[0][lane]);

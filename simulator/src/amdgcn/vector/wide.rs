@@ -2,7 +2,7 @@
 
 use super::super::instruction::Instruction;
 use super::super::opcodes::Opcode::*;
-use super::super::operands::{source, source64, write64, write_mask};
+use super::super::operands::{source, source64, write_mask, write64};
 use super::super::wave::Wave;
 
 #[inline(always)]
@@ -29,9 +29,9 @@ pub(super) fn execute(wave: &mut Wave, i: &Instruction) -> bool {
             write64(wave, i, &out, defined);
             true
         }
-        v_mad_u64_u32 => multiply_add(wave, i, |a, b, c| {
-            (u64::from(a) * u64::from(b)).overflowing_add(c)
-        }),
+        v_mad_u64_u32 => {
+            multiply_add(wave, i, |a, b, c| (u64::from(a) * u64::from(b)).overflowing_add(c))
+        }
         v_mad_i64_i32 => multiply_add(wave, i, |a, b, c| {
             let product = i64::from(a as i32) * i64::from(b as i32);
             let (sum, over) = product.overflowing_add(c as i64);

@@ -1,0 +1,292 @@
+//! Kernels that clang compiled for AMD's processors, executed: results by independent formulas, and
+//! planted faults that must be reported.
+
+use expertile_simulator::amdgcn::Program;
+use expertile_simulator::engine::{Device, INSTRUCTION_LIMIT, Launch, Outcome};
+use expertile_simulator::memory::Memory;
+use expertile_simulator::report::Kind;
+use half::{bf16, f16};
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+const PROCESSORS: [&str; 3] = ["gfx90a", "gfx942", "gfx950"];
+
+/// The compiled kernels for a processor; none without a compiler.
+fn image(processor: &str) -> Option<&'static [u8]> {
+    static IMAGES: OnceLock<Option<Vec<Vec<u8>>>> = OnceLock::new();
+    let compile = |processor: &&str| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let out = folder.join(format!("amdgcn.{processor}"));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/amdgcn/kernels.hip");
+        let compilers = ["clang-22", "clang-21", "clang-20", "clang-19", "clang"];
+        let compiler = compilers.into_iter().find(|compiler| {
+            Command::new(compiler).arg("--version").output().is_ok_and(|run| run.status.success())
+        })?;
+        let run = Command::new(compiler)
+            .args(["-x", "hip", "--offload-device-only", "--no-gpu-bundle-output", "-nogpuinc"])
+            .arg(format!("--offload-arch={processor}"))
+            .args(["-nogpulib", "-ffreestanding", "-mcode-object-version=5", "-O3"])
+            .args(["-std=c++17", "-ffp-contract=off", "-o"])
+            .args([&out, &source])
+            .output()
+            .expect("the compiler starts");
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        Some(std::fs::read(out).expect("the compiler wrote it"))
+    };
+    let images = IMAGES.get_or_init(|| PROCESSORS.iter().map(compile).collect());
+    if images.is_none() {
+        let required = std::env::var("EXPERTILE_REQUIRE").unwrap_or_default();
+        assert!(!required.contains("hip"), "no clang for AMD's processors");
+        eprintln!("skipped: no clang");
+    }
+    let at = PROCESSORS.iter().position(|name| *name == processor)?;
+    images.as_ref().map(|images| &images[at][..])
+}
+
+struct Run {
+    out: Vec<u32>,
+    outcome: Outcome,
+}
+
+/// Runs a kernel over arrays of that many words, with workgroups of 256 threads.
+fn run(processor: &str, kernel: &str, a: &[u32], b: &[u32], seed: u64) -> Option<Run> {
+    let mut memory = Memory::new(1 << 42, 1 << 30);
+    let program = Program::load(image(processor)?, &mut memory).expect("the object loads");
+    let bytes =
+        |values: &[u32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let mut place = |values: &[u32]| {
+        let address = memory.allocate(4 * values.len() as u64).expect("there is room");
+        memory.write(address, &bytes(values)).expect("it was allocated");
+        address
+    };
+    let out = vec![0; a.len()];
+    let addresses = [place(a), place(b), place(&out), a.len() as u64];
+    let parameters: Vec<u8> = addresses.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let device = Device { compute_capability: 0, multiprocessors: 8, max_shared_bytes: 65536 };
+    let launch = Launch {
+        kernel,
+        grid: [a.len().div_ceil(256) as u32, 1, 1],
+        block: [256, 1, 1],
+        dynamic_shared_bytes: 0,
+        parameters: &parameters,
+        seed,
+        approximation_seed: seed,
+        instruction_limit: INSTRUCTION_LIMIT,
+        device: &device,
+    };
+    let outcome = program.launch(&mut memory, &launch);
+    let mut raw = vec![0; 4 * a.len()];
+    memory.read(addresses[2], &mut raw).expect("it was allocated");
+    let words = raw.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    Some(Run { out: words, outcome })
+}
+
+fn random(count: usize, seed: u64) -> Vec<u32> {
+    let mut state = seed;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mixed = (state ^ state >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (mixed >> 32) as u32
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Numbers of every kind, NaN and subnormal ones among them, and many near each other.
+fn inputs(seed: u64) -> (Vec<u32>, Vec<u32>) {
+    let edges = [0.0f32, -0.0, 1.0, -1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX];
+    let edges = edges.into_iter().chain([f32::MIN_POSITIVE, 1e-45, -1e-40, 65519.9, 65520.0, 3.0]);
+    let edges: Vec<u32> = edges.map(f32::to_bits).collect();
+    let (mut a, mut b) = (random(1000, seed), random(1000, seed + 1));
+    for (at, value) in edges.iter().enumerate() {
+        for (other, factor) in edges.iter().enumerate() {
+            a[at * edges.len() + other] = *value;
+            b[at * edges.len() + other] = *factor;
+        }
+    }
+    // Of moderate size.
+    for at in 400..800 {
+        let moderate = |bits: u32| ((bits % 2_000_001) as f32 / 1e5 - 10.0).to_bits();
+        (a[at], b[at]) = (moderate(a[at]), moderate(b[at]));
+    }
+    (a, b)
+}
+
+fn check(kernel: &str, expected: impl Fn(u32, u32) -> Option<u32>) {
+    for processor in PROCESSORS {
+        for seed in 0..4 {
+            let (a, b) = inputs(seed);
+            let Some(run) = run(processor, kernel, &a, &b, seed) else { return };
+            let reports: Vec<String> =
+                run.outcome.reports.iter().map(ToString::to_string).collect();
+            assert_eq!(reports, Vec::<String>::new(), "{processor} {kernel}");
+            for (at, &found) in run.out.iter().enumerate() {
+                let Some(expected) = expected(a[at], b[at]) else { continue };
+                let nan = |bits: u32| f32::from_bits(bits).is_nan();
+                let same = found == expected || nan(found) && nan(expected);
+                assert!(
+                    same,
+                    "{processor} {kernel} of {:#x}, {:#x}: {found:#x}, expected {expected:#x}",
+                    a[at], b[at]
+                );
+            }
+        }
+    }
+}
+
+fn floats(kernel: &str, expected: impl Fn(f32, f32) -> f32) {
+    check(kernel, |a, b| Some(expected(f32::from_bits(a), f32::from_bits(b)).to_bits()));
+}
+
+#[test]
+fn arithmetic_of_floats_is_correctly_rounded() {
+    floats("add_f32", |a, b| a + b);
+    floats("multiply_f32", |a, b| a * b);
+    floats("divide_f32", |a, b| a / b);
+    floats("root_f32", |a, _| a.sqrt());
+    floats("fma_f32", |a, b| a.mul_add(b, 1.5));
+    floats("floor_f32", |a, _| a.floor());
+    floats("even_f32", |a, _| a.round_ties_even());
+}
+
+#[test]
+fn a_number_beats_a_nan() {
+    let signaling = |a: u32| f32::from_bits(a).is_nan() && a >> 22 & 1 == 0;
+    let choose = |less: bool| {
+        move |a: u32, b: u32| {
+            let (x, y) = (f32::from_bits(a), f32::from_bits(b));
+            let zeros = x == 0.0 && y == 0.0;
+            let number = if less { x.min(y) } else { x.max(y) };
+            (!zeros && !signaling(a) && !signaling(b)).then(|| number.to_bits())
+        }
+    };
+    check("min_f32", choose(true));
+    check("max_f32", choose(false));
+}
+
+#[test]
+fn comparisons_know_nan() {
+    check("less_f32", |a, b| {
+        let (a, b) = (f32::from_bits(a), f32::from_bits(b));
+        Some(match a.partial_cmp(&b) {
+            Some(std::cmp::Ordering::Less) => 1,
+            Some(std::cmp::Ordering::Equal) => 2,
+            _ if a.is_nan() => 3,
+            _ => 4,
+        })
+    });
+}
+
+#[test]
+fn conversions_round_to_nearest_even() {
+    let nan = |a: u32| f32::from_bits(a).is_nan();
+    check("bf16", |a, b| {
+        let round = |bits: u32| u32::from(bf16::from_f32(f32::from_bits(bits)).to_bits());
+        (!nan(a) && !nan(b)).then(|| round(a) | round(b) << 16)
+    });
+    check("f16", |a, b| {
+        let round = |bits: u32| u32::from(f16::from_f32(f32::from_bits(bits)).to_bits());
+        (!nan(a) && !nan(b)).then(|| round(a) | round(b) << 16)
+    });
+    check("from_f16", |a, _| Some(f16::from_bits(a as u16).to_f32().to_bits()));
+    check("from_u64", |a, b| Some(((u64::from(a) << 32 | u64::from(b)) as f32).to_bits()));
+    check("to_i32", |a, _| {
+        let product = f32::from_bits(a) * 0.001;
+        let fits = product.abs() < 2e9;
+        fits.then_some(product as i32 as u32)
+    });
+}
+
+#[test]
+fn integers() {
+    check("divide_u32", |a, b| Some(a.checked_div(b).unwrap_or(0)));
+    check("remainder_i32", |a, b| {
+        let value = (a as i32).wrapping_rem((b | 1) as i32) as u32;
+        Some(if b == 0 { 0 } else { value })
+    });
+    check("divide_u64", |a, b| {
+        Some(((u64::from(a) << 20 | u64::from(b)) / (u64::from(b) + 1)) as u32)
+    });
+    check("multiply_u64", |a, b| {
+        let sum = (u64::from(a) * u64::from(b)).wrapping_add(u64::from(b) << 17);
+        Some((sum >> 23) as u32)
+    });
+    check("shifts", |a, b| Some(a << (b & 31) ^ a >> (b & 31) ^ (a as i32 >> (b & 31)) as u32));
+    check("bits", |a, b| {
+        let rest = if b == 0 { 7 } else { b.leading_zeros() + 100 * b.trailing_zeros() };
+        Some(a.count_ones() + rest)
+    });
+}
+
+/// Every seed's run of a kernel on every processor.
+fn all_runs(kernel: &str, count: usize, mut each: impl FnMut(&str, u64, Run, &[u32])) {
+    for processor in PROCESSORS {
+        for seed in 0..20 {
+            let a = random(count, seed);
+            let Some(run) = run(processor, kernel, &a, &a, seed) else { return };
+            each(processor, seed, run, &a);
+        }
+    }
+}
+
+#[test]
+fn sums_by_lds() {
+    all_runs("sum", 1000, |processor, seed, run, a| {
+        assert!(run.outcome.reports.is_empty(), "{processor} {seed}: {:?}", run.outcome.reports);
+        for (block, values) in a.chunks(256).enumerate() {
+            let sum = values.iter().fold(0u32, |sum, value| sum.wrapping_add(*value));
+            assert_eq!(run.out[block], sum, "{processor} {seed}");
+        }
+        assert_eq!(run.outcome.counters.barriers % 4, 0);
+    });
+}
+
+#[test]
+fn atomics_count() {
+    all_runs("atomics", 1000, |processor, seed, run, a| {
+        assert!(run.outcome.reports.is_empty(), "{processor} {seed}: {:?}", run.outcome.reports);
+        for bin in 0..64 {
+            let count = a.iter().filter(|value| **value % 64 == bin).count() as u32;
+            assert_eq!(run.out[bin as usize], count, "{processor} {seed}");
+        }
+    });
+}
+
+#[test]
+fn lanes_read_others() {
+    all_runs("lanes", 512, |processor, seed, run, a| {
+        assert!(run.outcome.reports.is_empty(), "{processor} {seed}: {:?}", run.outcome.reports);
+        for (at, &found) in run.out.iter().enumerate() {
+            let wave = at / 64 * 64;
+            let expected = a[at ^ 1] ^ a[wave + (at + 5) % 64] << 3 ^ a[wave];
+            assert_eq!(found, expected, "{processor} {seed} {at}");
+        }
+    });
+}
+
+/// The fault is found by every seed that can, at least one, and by its kind and words.
+fn planted(kernel: &str, kind: Kind, words: &str, at_least: usize) {
+    let (mut found, mut runs) = (0, 0);
+    all_runs(kernel, 512, |processor, seed, run, _| {
+        runs += 1;
+        let text: Vec<String> = run.outcome.reports.iter().map(ToString::to_string).collect();
+        let hit = run.outcome.reports.iter().any(|report| report.kind == kind);
+        found += usize::from(hit);
+        if hit {
+            assert!(text.iter().any(|text| text.contains(words)), "{processor} {seed}: {text:?}");
+        }
+    });
+    assert!(runs == 0 || found >= at_least * runs / 60, "{kernel}: {found} of {runs} runs");
+}
+
+#[test]
+fn planted_faults_are_reported() {
+    planted("race", Kind::Race, "no barrier between", 60);
+    planted("out_of_bounds", Kind::OutOfBounds, "starts 0 bytes past the end", 60);
+    planted("uninitialized", Kind::Uninitialized, "thread 70 (warp 1 lane 6)", 60);
+    planted("same_place", Kind::Race, "write by", 60);
+    planted("early_use", Kind::Hazard, "before the load into it is waited for", 60);
+    // Only where LDS is late.
+    planted("early_barrier", Kind::Race, "no barrier between", 20);
+}
