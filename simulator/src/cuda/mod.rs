@@ -1,5 +1,7 @@
 //! The stand-in `libcuda.so.1`.
 //!
+//! The driver behind it also serves `libamdhip64.so`, whose calls ([`hip`](crate::hip)) are made of these.
+//!
 //! Every driver call has the documented name and C signature. What it does with the caller's pointers
 //! is in [`ffi`]; handles are keys of tables ([`table`]); one lock guards the state ([`driver`]).
 //!
