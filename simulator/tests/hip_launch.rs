@@ -79,7 +79,7 @@ fn a_kernel_scales() {
 }
 
 #[test]
-#[ignore = "needs the engine of AMD code objects"]
+
 fn launches_are_counted_and_faults_reported() {
     simulated_on("gfx942", "launches_are_counted_and_faults_reported", || {
         let Some(function) = scale() else { return };

@@ -97,11 +97,10 @@ KERNEL race(Arrays p) {
 // The barrier is there, but LDS is not waited for.
 KERNEL early_barrier(Arrays p) {
     __shared__ uint32_t values[256];
+    typedef __attribute__((address_space(3))) uint32_t Local;
     uint32_t size = __builtin_amdgcn_workgroup_size_x();
     uint32_t value = p.a[index()];
-    uint32_t at = 4 * thread(), from = 4 * ((thread() + 64) % size);
-    values[thread()] = 0;
-    barrier();
+    Local *at = (Local *)&values[thread()], *from = (Local *)&values[(thread() + 64) % size];
     asm volatile("ds_write_b32 %1, %2\n s_barrier\n ds_read_b32 %0, %3\n s_waitcnt lgkmcnt(0)"
                  : "=&v"(value)
                  : "v"(at), "v"(value), "v"(from)

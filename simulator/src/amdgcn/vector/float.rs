@@ -165,7 +165,8 @@ fn stored_exponent(value: f32) -> i32 {
 }
 
 /// CDNA3 ISA, V_DIV_SCALE_F32: the first source, which is one of the others, scaled so that no step
-/// of the division leaves the range, and whether the quotient must be scaled back.
+/// of the division leaves the range, and whether the quotient must be scaled back. Where reciprocal
+/// and quotient would be subnormal the denominator is huge, so it is scaled down.
 fn scale(value: f32, denominator: f32, numerator: f32) -> (f32, bool) {
     let times = |x: f32, power: i32| (f64::from(x) * 2f64.powi(power)) as f32;
     if numerator == 0.0 || denominator == 0.0 {
@@ -180,7 +181,7 @@ fn scale(value: f32, denominator: f32, numerator: f32) -> (f32, bool) {
     } else if denominator.is_subnormal() {
         (times(value, 64), false)
     } else if tiny(reciprocal) && tiny(quotient) {
-        (if is_denominator { times(value, 64) } else { value }, true)
+        (if is_denominator { times(value, -64) } else { value }, true)
     } else if tiny(reciprocal) {
         (times(value, -64), false)
     } else if tiny(quotient) {
@@ -255,7 +256,8 @@ fn fused_odd(a: f32, b: f32, c: f32) -> f64 {
     }
 }
 
-/// CDNA3 ISA, V_DIV_FIXUP_F32: the special cases of a quotient.
+/// CDNA3 ISA, V_DIV_FIXUP_F32: the special cases of a quotient. A quotient that is no finite number
+/// here has overflowed on the way.
 fn divide_fixup(quotient: f32, denominator: f32, numerator: f32) -> f32 {
     let negative = denominator.is_sign_negative() != numerator.is_sign_negative();
     let signed = |value: f32| if negative { -value } else { value };
@@ -273,6 +275,8 @@ fn divide_fixup(quotient: f32, denominator: f32, numerator: f32) -> f32 {
         signed(0.0)
     } else if stored_exponent(numerator) - stored_exponent(denominator) < -150 {
         signed(0.0)
+    } else if !quotient.is_finite() {
+        signed(f32::INFINITY)
     } else {
         signed(quotient.abs())
     }
