@@ -74,9 +74,7 @@ fn build(
 
 /// Writes the Rust that embeds the images.
 fn embed(out: &Path, built: &[Built], manifest: &str) -> Result<(), String> {
-    let rust = [
-        jobs::table("Every image, sorted by stem.", "IMAGES", built),
-        manifest::rust(manifest),
-    ];
+    let rust =
+        [jobs::table("Every image, sorted by stem.", "IMAGES", built), manifest::rust(manifest)];
     fs::write(out.join("images.rs"), rust.concat()).map_err(|e| e.to_string())
 }

@@ -17,8 +17,7 @@ pub(crate) const BUDGET_RELEASE: &str = "22";
 pub(crate) const MISSING: &str = "HIP compiler";
 
 /// What an error advises.
-pub(crate) const REMEDY: &str =
-    "run `make toolchain` in the repository, or install clang 22 and lld 22 and set HIP_CLANG to \
+pub(crate) const REMEDY: &str = "run `make toolchain` in the repository, or install clang 22 and lld 22 and set HIP_CLANG to \
      clang's path";
 
 const NAMES_ON_PATH: [&str; 5] = ["clang-22", "clang-21", "clang-20", "clang-19", "clang"];
