@@ -1,4 +1,5 @@
-# Every test of the repository: make test. Needs Rust and python3 (for pip, which brings compilers).
+# Every test of the repository: make test. Needs Rust, python3 (for pip, which brings CUDA's compiler), and a
+# clang that compiles for AMD's GPUs, which is installed if apt-get may do it.
 
 # Features of the reference, for its own tests and the examples.
 FEATURES := expertile-reference/checkpoint,expertile-reference/fast

@@ -1,11 +1,13 @@
-// Instructions: one function per instruction or builtin, with its section of AMD's "CDNA3 Instruction
-// Set Architecture" (2023-10) or of LLVM's "User Guide for AMDGPU Backend".
+// Instructions: one function per instruction or builtin, with its place in AMD's "CDNA3 Instruction
+// Set Architecture" (2023-10) or in LLVM's "User Guide for AMDGPU Backend". gfx90a and gfx950 have
+// all of them too.
 
 #pragma once
 
 #include <stdint.h>
 
-// The language's keywords: neither HIP's headers nor its device library are needed.
+// The language's keywords: neither HIP's headers nor its device library are needed. Everything is
+// inlined: a call would bring a stack.
 #define __global__ __attribute__((global))
 #define __device__ __attribute__((device, always_inline))
 #define __shared__ __attribute__((shared))
@@ -25,36 +27,38 @@ __device__ inline uint32_t workgroup_id_y() {
     return __builtin_amdgcn_workgroup_id_y();
 }
 
-// Grids are whole workgroups, so that it is hidden_group_size_x of LLVM, "Code Object V5 Kernel
-// Argument Metadata".
+// HIP's launches are of whole workgroups, so it is hidden_group_size_x of LLVM, "Code Object V5
+// Metadata": clang assumes that for HIP (-foffload-uniform-block), and there is no last, smaller
+// one.
 __device__ inline uint32_t workgroup_size_x() {
     return __builtin_amdgcn_workgroup_size_x();
 }
 
-// The same: hidden_block_count_x.
+// hidden_block_count_x, which is the first of the implicit arguments; no builtin names it.
 __device__ inline uint32_t workgroup_count_x() {
     return *(const uint32_t *)__builtin_amdgcn_implicitarg_ptr();
 }
 
-// 4.4 s_barrier, with what the workgroup wrote to LDS before it visible to all after it.
+// Chapter 12, s_barrier, with what the workgroup wrote to LDS before it visible to all after it.
+// The fences are of LDS alone ("local"): loads from global memory stay in flight across it.
 __device__ inline void workgroup_barrier() {
     __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup", "local");
     __builtin_amdgcn_s_barrier();
     __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup", "local");
 }
 
-// 12.8 v_readlane_b32: one lane's value, for all lanes.
+// Chapter 12, v_readlane_b32: one lane's value, for all lanes.
 __device__ inline float readlane_f32(float value, uint32_t lane) {
-    return __builtin_bit_cast(
-        float, __builtin_amdgcn_readlane(__builtin_bit_cast(int32_t, value), lane));
+    int32_t bits = __builtin_amdgcn_readlane(__builtin_bit_cast(int32_t, value), lane);
+    return __builtin_bit_cast(float, bits);
 }
 
-// 12.8 DPP: which lane of its row of sixteen each lane reads.
+// 13.3.9 DPP: which lane of its row of sixteen each lane reads.
 enum class Dpp : uint32_t {
-    QUAD_XOR_1 = 0xb1,       // quad_perm:[1,0,3,2]
-    QUAD_XOR_2 = 0x4e,       // quad_perm:[2,3,0,1]
-    ROW_HALF_MIRROR = 0x141, // lane 7 - i of its eight
-    ROW_MIRROR = 0x140,      // lane 15 - i
+    QUAD_XOR_1 = 0xb1,        // quad_perm:[1,0,3,2]
+    QUAD_XOR_2 = 0x4e,        // quad_perm:[2,3,0,1]
+    ROW_HALF_MIRROR = 0x141,  // lane 7 - i of its eight
+    ROW_MIRROR = 0x140,       // lane 15 - i
 };
 
 template <Dpp CONTROL>

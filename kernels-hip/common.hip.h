@@ -17,6 +17,7 @@ template <typename T, uint32_t COUNT>
 struct alignas(COUNT * sizeof(T)) Packed {
     static constexpr uint32_t WORDS = COUNT * sizeof(T) / sizeof(uint32_t);
     static_assert(WORDS == 2 || WORDS == 4, "a vector access is 8 or 16 bytes wide");
+    // A vector of the language: with an array, norms of f32 take 60 registers, not 42.
     typedef uint32_t Words __attribute__((ext_vector_type(WORDS)));
     Words words;
 };
@@ -66,7 +67,7 @@ __device__ inline void unpack(const Packed<float, COUNT> &packed, float (&values
     }
 }
 
-// Rounds to nearest even.
+// Rounds to nearest even. gfx950 converts to bf16 by an instruction, the others by integer ones.
 template <typename HALF, typename T, uint32_t COUNT>
 __device__ inline void pack_halves(const float (&values)[COUNT], Packed<T, COUNT> &packed) {
 #pragma unroll
@@ -97,7 +98,11 @@ __device__ inline void pack(const float (&values)[COUNT], Packed<float, COUNT> &
 }
 
 // The same bits in every lane: each step adds the same two numbers on both sides. All lanes of the
-// wave take part.
+// wave take part, since one that is switched off would be read as well.
+//
+// DPP adds another lane's value within a row of 16 in the addition itself, and readlane brings the
+// four rows' sums to scalar registers; a shuffle (ds_bpermute_b32) would pass through LDS each
+// time.
 __device__ inline float wave_sum(float value) {
     value += dpp_f32<Dpp::QUAD_XOR_1>(value);
     value += dpp_f32<Dpp::QUAD_XOR_2>(value);
@@ -112,9 +117,11 @@ __device__ inline uint32_t min(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
+// Of a workgroup.
 constexpr uint32_t MAX_WAVES = 1024 / WAVE_THREADS;
 
-// The same bits in every thread. Every thread of the workgroup calls it, which is whole waves.
+// The same bits in every thread. Every thread of the workgroup calls it, and the workgroup is whole
+// waves: wave_sum reads every lane.
 // One barrier: between two calls with the same `partials` there must be another barrier, such as
 // that of a call with other ones.
 __device__ inline float workgroup_sum(float value, float (&partials)[MAX_WAVES]) {

@@ -7,16 +7,19 @@
 //   variance = ((s[0] - mean)^2 + ...) / hidden
 //   out[t, i] = (s[i] - mean) * (1 / sqrt(variance + epsilon)) * weight[i], rounded once
 //
-// Mapping: norm_row.hip.h. One block per row, rows blockIdx.x, + gridDim.x, ...; a thread keeps its
-// 16 elements of the row and of the weight in registers.
+// Mapping: norm_row.hip.h. One workgroup per row, rows g, g + workgroups, ... for workgroup g; a
+// thread keeps its 16 elements of the row and of the weight in registers.
 //
 // Budget: 1024 threads; 128 B LDS; 0 B scratch; registers: 62 gfx90a, 62 gfx942, 62 gfx950.
 // Keeps: global_load_dwordx4, global_store_dwordx4.
 // Bound: memory. tokens * hidden elements for each of x, residual, out and sum that is given, and
-// the weight once per block. In flight at hidden = 6144 in 2-byte elements, 2 blocks to an SM of
-// 65536 registers: 24 KiB, or 48 KiB with a residual.
+// the weight once per workgroup. In flight at hidden = 6144 in 2-byte elements, where a workgroup
+// is 6 waves, with 2 workgroups to a compute unit: 24 KiB, or 48 KiB with a residual. Registers
+// are given out by eight, and up to 64 of a SIMD's 512 leave room for 8 waves, the most it holds:
+// 32 on the 4 SIMDs of a compute unit, or 2 workgroups of 1024 threads.
 // Two passes over registers: the mean of squares less the square of the mean cancels.
-// Correctly rounded division and square root: once a row, so their cost does not show.
+// Correctly rounded division and square root, by a dozen instructions each: once a row, so their
+// cost does not show. The kernel starts with denormals kept, so the division changes no mode.
 
 #include "norm_row.hip.h"
 

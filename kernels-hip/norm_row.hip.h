@@ -1,11 +1,13 @@
-// What layer_norm.cu and rms_norm.cu share: how a row is spread over a block, fetched and added.
+// What layer_norm.hip and rms_norm.hip share: how a row is spread over a workgroup, fetched and
+// added.
 //
 //   thread         0          1     ...   threads - 1 |     0      ...
 //   vector 0   [0 .. 8)   [8 .. 16) ...               |                    (2-byte elements)
 //   vector 1                                          | [8 * threads .. )
 //
-// Each vector is 16 bytes, so a warp's access covers whole sectors of 32 bytes. The last vectors
-// lie beyond the row if hidden is no multiple of 16 * 32: those count as zero.
+// Each vector is 16 bytes, so an access of a wave is 1 KiB in one piece. The last vectors lie
+// beyond the row if hidden is no multiple of 16 * 64: those count as zero. Their threads stay all
+// the same: sums take whole waves (wave_sum), and every thread comes to the barriers.
 
 #pragma once
 
@@ -49,8 +51,9 @@ __device__ inline void load_row(const void *row, uint32_t hidden, RowPart<T> &pa
 }
 
 // Two-byte elements: a row is fetched before the one ahead of it is finished, into registers, so
-// that its loads are in flight while the block waits at barriers. Four-byte elements would need
-// twice the registers and spill; their rows are as many bytes in flight without it.
+// that its loads are in flight while the workgroup waits at barriers. Four-byte elements would take
+// 71 registers, and over 64 a SIMD has no room for 8 waves; their rows are as many bytes in flight
+// without it.
 template <typename T>
 constexpr bool FETCHES_AHEAD = sizeof(T) == 2;
 
@@ -171,7 +174,7 @@ __device__ inline void store_normalized(const NormParams &p, uint32_t row, const
 
 // Normalises the rows workgroup_id_x(), + workgroup_count_x(), ...
 //
-// statistics(part) gives the center and the scale of a row, after sums over the block.
+// statistics(part) gives the center and the scale of a row, after sums over the workgroup.
 template <typename T, typename Statistics>
 __device__ inline void normalize_rows(const NormParams &p, Statistics statistics) {
     if (workgroup_id_x() >= p.tokens) {

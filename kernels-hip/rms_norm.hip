@@ -5,13 +5,13 @@
 //   s[i] = x[t, i] + residual[t, i], rounded to the element type; stored if `sum` is given
 //   out[t, i] = s[i] * (1 / sqrt((s[0]^2 + ...) / hidden + epsilon)) * weight[i], rounded once
 //
-// Mapping: norm_row.hip.h. One block per row, rows blockIdx.x, + gridDim.x, ...; a thread keeps its
-// 16 elements of the row and of the weight in registers.
+// Mapping: norm_row.hip.h. One workgroup per row, rows g, g + workgroups, ... for workgroup g; a
+// thread keeps its 16 elements of the row and of the weight in registers.
 //
 // Budget: 1024 threads; 128 B LDS; 0 B scratch; registers: 61 gfx90a, 61 gfx942, 62 gfx950.
 // Keeps: global_load_dwordx4, global_store_dwordx4.
-// Bound: memory, as in layer_norm.cu.
-// Two sets of partial sums, in turn: one barrier a row is then enough (block_sum).
+// Bound: memory, as in layer_norm.hip.
+// Two sets of partial sums, in turn: one barrier a row is then enough (workgroup_sum).
 
 #include "norm_row.hip.h"
 

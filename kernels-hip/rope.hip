@@ -6,24 +6,29 @@
 //   (a, b) <- (a cos - b sin, b cos + a sin)                  v: (a, b) as clipped
 // q goes back to its place, k and v go to the token's slot of the caches.
 //
-// Mapping: workgroup_id_x() is the token, workgroup_id_y() its group of heads. A thread owns one vector of each
-// half of a head, and takes every `rows`-th head, two at a time:
+// Mapping: workgroup_id_x() is the token, workgroup_id_y() its group of heads. A thread owns one
+// vector of each half of a head, and takes every `rows`-th head, two at a time:
 //
 //            thread ->    0         1      ...     7    |    0          1       ...     7
 //   row 0  head 0, 32   [0..8)   [8..16)  ...  [56..64) | [64..72)  [72..80)   ...  [120..128)
 //   row 1  head 1, 33   threads 8 to 15                    (2-byte elements, head_dim = 128)
 //   ...
-//   row 31
+//   row 31                                                 a wave is 8 rows: 8 * 128 B of each half
 //
 // The vectors are 16 bytes, or 8 if half of a head is no multiple of 16 bytes.
 //
 // Budget: 256 threads; 1040 B LDS; 0 B scratch; registers: 64 gfx90a, 64 gfx942, 64 gfx950.
 // Keeps: global_load_dwordx4, global_store_dwordx4, ds_read_b128.
 // Bound: memory. Every element of the qkv rows is read once and written once, to its place or to a
-// cache; beside that 4 * half + 12 bytes a block. In flight: 16 KiB a block and 4 blocks to an SM.
-// Heads are fetched before the sines and cosines are computed, once for the block: both wait less.
-// One thread beyond the pairs finds the slot: its 64-bit division is done once a token.
-// min.NaN and max.NaN: clipping must not turn NaN into a number.
+// cache; beside that 4 * half + 12 bytes a workgroup. In flight: 16 KiB a workgroup. Up to 64 of
+// the 512 registers of each of a compute unit's 4 SIMDs leave room for 32 waves, the most it
+// holds: 8 workgroups, 128 KiB. They take 8.1 of its 64 KiB of LDS (160 KiB on gfx950).
+// Heads are asked for before position and frequencies, so that one latency covers all of them:
+// loads return in order, so the sines wait for the heads too, and other workgroups fill that time.
+// One thread beyond the pairs finds the slot: its 64-bit division is done once a workgroup, and by
+// a wave that has no pair, so it runs beside the sines.
+// A clipped value is chosen by comparing with itself: v_min_f32 and v_max_f32 drop a NaN, and
+// clipping must not turn NaN into a number.
 
 #include "common.hip.h"
 #include "kernels.h"

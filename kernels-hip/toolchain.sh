@@ -22,7 +22,7 @@ is_suitable() {
 has_compiler() {
     if [ -n "${HIP_CLANG:-}" ]; then
         is_suitable "$HIP_CLANG" ||
-            fail "HIP_CLANG=$HIP_CLANG is no clang of release 19 or later with lld that compiles for gfx950"
+            fail "HIP_CLANG=$HIP_CLANG is no clang of release 19 or later, with lld, for gfx950"
         return 0
     fi
     for clang in ${ROCM_PATH:+"$ROCM_PATH/llvm/bin/clang++"} /opt/rocm/llvm/bin/clang++ \
@@ -34,12 +34,15 @@ has_compiler() {
     return 1
 }
 
-packages="clang-22 lld-22 llvm-22"
 has_compiler && exit 0
+packages="clang-22 lld-22 llvm-22"
 remedy="install clang 22, lld 22 and llvm 22 (Debian: $packages), or set HIP_CLANG to ROCm's clang"
-[ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "no clang that compiles for gfx950: $remedy"
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    fail "no clang that compiles for gfx950: $remedy"
+fi
 echo "installing $packages"
+export DEBIAN_FRONTEND=noninteractive
 # shellcheck disable=SC2086
-{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages; } \
-    >/dev/null 2>&1 || fail "apt-get could not install $packages: $remedy"
+{ apt-get update && apt-get install -y --no-install-recommends $packages; } >/dev/null 2>&1 ||
+    fail "apt-get could not install $packages: $remedy"
 has_compiler || fail "what apt-get installed does not compile for gfx950: $remedy"

@@ -10,9 +10,9 @@ use crate::toolchain::Toolchain;
 
 /// Neither HIP's headers nor the device library are used, so no ROCm is needed.
 ///
-/// -ffp-contract=off: nothing is fused that the source does not write as fmaf, so that a kernel, its
-/// CUDA twin and the simulator round at the same places. Code object version 5: later ones need a
-/// later ROCm, and give nothing here. -fuse-cuid=none: the identifier that tells the objects of one
+/// -ffp-contract=off: nothing is fused that the source does not write as fmaf, so that a kernel,
+/// its CUDA twin and the simulator round at the same places. Code object version 5: version 6 needs
+/// ROCm 6.3 and gives nothing here. -fuse-cuid=none: the identifier that tells the objects of one
 /// program apart is a hash of the source's path.
 const FLAGS: [&str; 14] = [
     "-xhip",
