@@ -5,7 +5,7 @@
 FEATURES := expertile-reference/checkpoint,expertile-reference/fast
 
 # What the tests and benches of devices need.
-DEVICES := expertile/cuda,expertile/probes
+DEVICES := expertile/cuda,expertile/hip,expertile/probes
 
 # Runs a command on simulated devices.
 SIMULATE := cargo run --quiet --release -p expertile-simulator --bin simulate --
@@ -37,11 +37,14 @@ mutants: toolchain
 	cargo build --release -p expertile-simulator
 	src/tests/mutants/run.sh
 
-# The reference is linted without its features too: the operators must build alone.
+# The reference is linted without its features too: the operators must build alone. So are the features
+# of the root that nothing below needs.
 lint: toolchain
 	cargo fmt --all --check
 	cargo clippy --release -p expertile-reference -- -D warnings
 	cargo clippy --release -p expertile --all-targets -- -D warnings
+	cargo clippy --release -p expertile --all-targets --features hip -- -D warnings
+	cargo clippy --release -p expertile --features rocm-rs -- -D warnings
 	cargo clippy --release --workspace --all-targets --features $(FEATURES),$(DEVICES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace --features $(FEATURES),$(DEVICES)
 

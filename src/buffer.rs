@@ -6,6 +6,30 @@ use crate::error::{Error, Result};
 use crate::stream::Stream;
 use crate::tensor::{Layout, Tensor, TensorMut};
 
+/// A view of `elements` elements at `address`, into which it must fit; strides and offset count
+/// elements.
+pub(crate) fn view(
+    device: &Device,
+    address: u64,
+    dtype: Dtype,
+    elements: u64,
+    shape: &[u64],
+    strides: Option<&[u64]>,
+    offset: u64,
+) -> Result<Layout> {
+    let first = offset
+        .checked_mul(dtype.bytes())
+        .and_then(|offset| offset.checked_add(address))
+        .ok_or_else(|| Error::value("buffer", "offset", offset, "less than 2^64 bytes"))?;
+    let layout = Layout::new(device, first, dtype, shape, strides)?;
+    let (bytes, skipped) = (elements * dtype.bytes(), first - address);
+    if skipped > bytes || layout.bytes()? > bytes - skipped {
+        let found = format!("{shape:?} with strides {strides:?} at offset {offset}");
+        return Err(Error::value("buffer", "shape", found, format!("within {elements} elements")));
+    }
+    Ok(layout)
+}
+
 /// Owned device memory of one element type.
 ///
 /// For tests, tools and engines without an allocator of their own: operators never allocate.
@@ -170,18 +194,8 @@ impl Buffer {
     }
 
     fn layout(&self, shape: &[u64], strides: Option<&[u64]>, offset: u64) -> Result<Layout> {
-        let found = || format!("{shape:?} with strides {strides:?} at offset {offset}");
-        let address = offset
-            .checked_mul(self.dtype.bytes())
-            .and_then(|offset| offset.checked_add(self.address))
-            .ok_or_else(|| Error::value("buffer", "offset", offset, "less than 2^64 bytes"))?;
-        let layout = Layout::new(&self.device, address, self.dtype, shape, strides)?;
-        let bytes = self.elements * self.dtype.bytes();
-        if address - self.address > bytes || layout.bytes()? > bytes - (address - self.address) {
-            let expected = format!("within {} elements", self.elements);
-            return Err(Error::value("buffer", "shape", found(), expected));
-        }
-        Ok(layout)
+        let Buffer { device, address, dtype, elements } = self;
+        view(device, *address, *dtype, *elements, shape, strides, offset)
     }
 
     /// A dense view from the first element.

@@ -10,12 +10,29 @@ use std::fmt;
 pub enum Platform {
     /// NVIDIA CUDA.
     Cuda,
+    /// AMD ROCm.
+    Hip,
+}
+
+impl Platform {
+    /// Every platform, whether this build has its feature or not.
+    pub const ALL: [Platform; 2] = [Platform::Cuda, Platform::Hip];
+
+    /// The first number of blocks of so many threads that is too large for a grid's x extent. CUDA
+    /// counts blocks, in 31 bits; AMD's launch packets count threads, in 32.
+    pub(crate) fn grid_end(self, threads: u32) -> u64 {
+        match self {
+            Platform::Cuda => 1 << 31,
+            Platform::Hip => (1u64 << 32).div_ceil(u64::from(threads.max(1))),
+        }
+    }
 }
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Platform::Cuda => "cuda",
+            Platform::Hip => "hip",
         })
     }
 }
@@ -30,17 +47,20 @@ pub struct DeviceInfo {
     pub ordinal: u32,
     /// Its product name.
     pub name: String,
-    /// Its architecture, for example `sm_90`.
+    /// Its architecture, for example `sm_90` or `gfx942`.
     pub architecture: String,
     /// The architecture whose embedded images it runs, for example `sm_90a`.
     pub images: &'static str,
     /// Its multiprocessors (compute units).
     pub multiprocessors: u32,
+    /// The threads of a warp (wave).
+    pub wave_threads: u32,
     /// Its memory in bytes.
     pub memory_bytes: u64,
     /// Its last level of cache in bytes.
     pub l2_bytes: u64,
-    /// The driver's version, as it states it.
+    /// The version of the driver (of HIP, the runtime), as it states it: `13000` is CUDA 13.0,
+    /// `60342134` is HIP 6.3.
     pub driver_version: u32,
 }
 
@@ -68,7 +88,7 @@ pub(crate) type RawEvent = u64;
 pub(crate) type RawGraph = u64;
 
 /// One device through its driver. Every call may come from any thread and leaves the thread's
-/// current context as it was.
+/// current context or device as it was.
 pub(crate) trait Driver: Send + Sync + fmt::Debug {
     fn info(&self) -> &DeviceInfo;
 

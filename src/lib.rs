@@ -10,14 +10,16 @@
 //! neither allocate nor wait. Memory and streams may be an engine's own ([`Tensor::from_raw`],
 //! [`Stream::borrow`]) or this crate's ([`Buffer`], [`Device::stream`]).
 //!
-//! Feature `cuda` finds NVIDIA devices. Nothing is linked: a binary starts without a driver, and
-//! [`Device::cuda`] then says what is missing.
+//! Feature `cuda` finds NVIDIA devices, feature `hip` AMD ones; a binary may have both. Nothing is
+//! linked: it starts without a driver, and [`Device::open`] then says what is missing. Feature
+//! `rocm-rs` borrows streams and memory of the crate of that name, which does link ROCm: a binary that
+//! uses it does not start without.
 //!
 //! What the kernels are judged against is the crate `expertile-reference`, a plain CPU model of DBRX
 //! and of each operator it is made of.
 
 // Without a platform nothing makes a device, and what only devices need is unused.
-#![cfg_attr(not(feature = "cuda"), allow(dead_code))]
+#![cfg_attr(not(any(feature = "cuda", feature = "hip")), allow(dead_code))]
 
 extern crate self as expertile;
 
@@ -29,7 +31,9 @@ mod driver;
 mod dtype;
 mod error;
 mod graph;
-#[allow(unreachable_pub)]
+#[cfg(feature = "hip")]
+mod hip;
+#[allow(dead_code, unreachable_pub)]
 mod kernels;
 mod layer_norm;
 mod norm;
@@ -62,7 +66,8 @@ pub(crate) const KERNELS: &[(&str, &[&str])] = &[
     ("rope", &rope::ENTRIES),
 ];
 
-/// The probes likewise.
+/// The probes likewise; only CUDA has any.
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
 pub(crate) const PROBES: &[(&str, &[&str])] = {
     #[cfg(feature = "probes")]
     let probes = probe::KERNELS;
@@ -79,14 +84,22 @@ pub fn cuda_images() -> impl Iterator<Item = (&'static str, &'static str, usize)
         .map(|image| (image.stem, image.architecture, image.bytes_len))
 }
 
+/// The embedded HIP images: source stem, architecture, bytes when unpacked.
+#[cfg(feature = "hip")]
+pub fn hip_images() -> impl Iterator<Item = (&'static str, &'static str, usize)> {
+    expertile_kernels_hip::IMAGES
+        .iter()
+        .map(|image| (image.stem, image.architecture, image.bytes_len))
+}
+
 /// What each operator would launch on such a device for DBRX in bf16, with 1 and with 4096 tokens:
 /// the entry and its geometry.
 pub fn dbrx_plans(
     device: &DeviceInfo,
 ) -> impl Iterator<Item = (&'static str, [(&'static str, Geometry); 2])> {
-    let multiprocessors = device.multiprocessors;
+    let (multiprocessors, wave_threads) = (device.multiprocessors, device.wave_threads);
     let norm = |entry: &'static str| {
-        [1, 4096].map(|tokens| (entry, norm::plan(tokens, 6144, multiprocessors)))
+        [1, 4096].map(|tokens| (entry, norm::plan(tokens, 6144, multiprocessors, wave_threads)))
     };
     let rope = [1, 4096].map(|tokens| {
         (rope::ENTRIES[0], rope::plan(Dtype::Bf16, tokens, 48 + 2 * 8, 128, multiprocessors).0)

@@ -35,10 +35,10 @@ pub struct Norm<'a> {
     pub epsilon: f32,
 }
 
-/// The threads of the block that normalises a row: it depends on `hidden` alone, and so does the
-/// order of every sum.
-fn threads(hidden: u32) -> u32 {
-    hidden.div_ceil(NORM_ELEMENTS_PER_THREAD).next_multiple_of(32)
+/// The threads of the block that normalises a row, in whole waves: on a device it depends on `hidden`
+/// alone, and so does the order of every sum.
+fn threads(hidden: u32, wave_threads: u32) -> u32 {
+    hidden.div_ceil(NORM_ELEMENTS_PER_THREAD).next_multiple_of(wave_threads)
 }
 
 /// The geometry for `tokens` rows; no blocks without tokens.
@@ -46,9 +46,9 @@ fn threads(hidden: u32) -> u32 {
 /// Each block goes through many rows with the weight in registers. Two blocks for each
 /// multiprocessor keep enough loads in flight, since a block asks for its next row before it
 /// reduces the current one; more would read the weight more often.
-pub(crate) fn plan(tokens: u32, hidden: u32, multiprocessors: u32) -> Geometry {
+pub(crate) fn plan(tokens: u32, hidden: u32, multiprocessors: u32, wave_threads: u32) -> Geometry {
     const { assert!(NORM_MAX_HIDDEN <= NORM_MAX_THREADS * NORM_ELEMENTS_PER_THREAD) };
-    let threads = threads(hidden);
+    let threads = threads(hidden, wave_threads);
     let blocks = multiprocessors.saturating_mul((1024 / threads).max(2));
     Geometry { grid: [tokens.min(blocks), 1, 1], threads, shared_bytes: 0 }
 }
@@ -136,7 +136,8 @@ fn prepare(
         epsilon: arguments.epsilon,
         reserved: 0,
     };
-    Ok(Some((params, plan(rows, hidden as u32, device.multiprocessors))))
+    let geometry = plan(rows, hidden as u32, device.multiprocessors, device.wave_threads);
+    Ok(Some((params, geometry)))
 }
 
 /// Checks, plans and launches.

@@ -4,6 +4,7 @@
 //! machine holds for operators too.
 
 use crate::buffer::Buffer;
+use crate::device::Device;
 use crate::driver::Geometry;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -116,6 +117,11 @@ pub fn run(
     // SAFETY: the kernel reads `inputs` and writes `outputs` words for each of the `elements`, as
     // many as the buffers hold, which are freed after the device is idle.
     unsafe { launch(stream, instruction.entry, elements / ELEMENTS, input, output, elements) }
+}
+
+/// Whether the images of a device hold the probes.
+pub fn available(device: &Device) -> bool {
+    device.driver().kernel(READ_STREAM).is_ok()
 }
 
 /// Words of `output` that [`read_stream`] needs on a device.

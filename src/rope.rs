@@ -130,8 +130,8 @@ fn prepare(arguments: &Rope<'_>, device: &DeviceInfo) -> Result<Option<(RopePara
             Error::unsupported("rope", format!("{argument} {extent}"), supported)
         })
     };
-    // The grid's x extent is less than 2^31.
-    let tokens = limit("tokens", tokens, 1 << 31)?;
+    // A token's blocks are one column of the grid.
+    let tokens = limit("tokens", tokens, device.platform.grid_end(ROPE_THREADS))?;
     let heads = limit("heads", heads, 1 << 24)?;
     let page_size = limit("page_size", page_size, 1 << 31)?;
     if tokens == 0 || heads == 0 {
@@ -208,7 +208,7 @@ fn prepare(arguments: &Rope<'_>, device: &DeviceInfo) -> Result<Option<(RopePara
 /// Addresses are multiples of 16 bytes. The angle is rounded to f32, as in the published model; sine
 /// and cosine are right to 4 ulp; products and sums are f32; each result is rounded once. A NaN
 /// stays a NaN through the clip. If two tokens name one slot, which of them is kept is undefined.
-/// Zero tokens launch nothing.
+/// Zero tokens launch nothing; more than 2^31 - 1, or 2^24 - 1 on AMD devices, are too many for a grid.
 ///
 /// # Errors
 ///

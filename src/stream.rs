@@ -18,12 +18,13 @@ impl Stream {
         Ok(Stream { device: device.clone(), raw, owned: true })
     }
 
-    /// Borrows an engine's stream: a `CUstream` (or `cudaStream_t`) as a number; 0 is the legacy
-    /// default stream. It is never destroyed here.
+    /// Borrows an engine's stream: a `CUstream` (or `cudaStream_t`) or a `hipStream_t` as a number; 0
+    /// is the legacy default stream. It is never destroyed here.
     ///
     /// # Errors
     ///
-    /// `Value` if the stream belongs to another context than the device's primary one, `Driver`.
+    /// `Value` if the stream belongs to another device, or in CUDA to another context than the device's
+    /// primary one; `Driver`.
     ///
     /// # Safety
     ///

@@ -9,7 +9,8 @@ mod criterion;
 mod serve;
 mod timing;
 
-use expertile::{Buffer, Device, Dtype, Element, Result, Stream};
+use expertile::probe::available;
+use expertile::{Buffer, Device, Dtype, Element, Platform, Result, Stream};
 use half::{bf16, f16};
 
 pub(crate) use criterion::bench;
@@ -100,31 +101,29 @@ pub(crate) fn is_simulated(device: &Device) -> bool {
 }
 
 /// One device of each architecture that is there.
-#[cfg(feature = "cuda")]
 pub(crate) fn devices() -> Vec<Device> {
-    let count = Device::cuda_count().unwrap_or_else(|error| {
-        eprintln!("skipped: {error}");
-        0
-    });
     let mut devices: Vec<Device> = Vec::new();
-    for ordinal in 0..count {
-        match Device::cuda(ordinal) {
-            Ok(device) => {
-                let architecture = &device.info().architecture;
-                if devices.iter().all(|other| other.info().architecture != *architecture) {
-                    devices.push(device);
+    for platform in Platform::ALL {
+        let count = Device::count(platform).unwrap_or_else(|error| {
+            eprintln!("skipped: {error}");
+            0
+        });
+        for ordinal in 0..count {
+            match Device::open(platform, ordinal) {
+                Ok(device) if !available(&device) => {
+                    eprintln!("skipped: {device}: no kernel reads its caches empty");
                 }
+                Ok(device) => {
+                    let architecture = &device.info().architecture;
+                    if devices.iter().all(|other| other.info().architecture != *architecture) {
+                        devices.push(device);
+                    }
+                }
+                Err(error) => eprintln!("skipped: {error}"),
             }
-            Err(error) => eprintln!("skipped: {error}"),
         }
     }
     devices
-}
-
-/// The devices there are: none, without a platform's feature.
-#[cfg(not(feature = "cuda"))]
-pub(crate) fn devices() -> Vec<Device> {
-    Vec::new()
 }
 
 /// Normal random numbers of a floating-point type.

@@ -80,6 +80,7 @@ impl Cuda {
         let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
         let multiprocessors =
             attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let wave_threads = attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_WARP_SIZE)?;
         let l2_bytes = attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?;
         Ok(DeviceInfo {
             platform: Platform::Cuda,
@@ -88,6 +89,7 @@ impl Cuda {
             architecture,
             images,
             multiprocessors,
+            wave_threads,
             memory_bytes: memory_bytes as u64,
             l2_bytes: l2_bytes.into(),
             driver_version: driver_version.max(0) as u32,

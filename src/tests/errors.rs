@@ -1,7 +1,9 @@
 //! What the operators refuse, and in which words. A device is needed, since tensors are a device's.
 
 use super::harness::devices;
-use expertile::{Buffer, Device, Dtype, Norm, Pairing, Residual, Rope, Stream, layer_norm, rope};
+use expertile::{
+    Buffer, Device, Dtype, Norm, Pairing, Platform, Residual, Rope, Stream, layer_norm, rope,
+};
 
 fn text<T>(result: expertile::Result<T>) -> String {
     match result {
@@ -133,16 +135,15 @@ fn views_stay_within_their_buffer() {
 }
 
 #[test]
-#[cfg(feature = "cuda")]
 fn a_device_that_is_not_there_is_an_error() {
-    let count = Device::cuda_count().unwrap_or(0);
-    let error = Device::cuda(count).unwrap_err();
-    assert!(matches!(error, expertile::Error::Unavailable { .. }), "{error}");
-    let stated = error.to_string();
-    if count == 0 {
-        assert!(stated.starts_with("cuda: "), "{stated}");
-    } else {
-        let expected = format!("cuda: device {count} was asked for, and the driver finds {count}");
-        assert_eq!(stated, expected);
+    for platform in Platform::ALL {
+        let count = Device::count(platform);
+        let asked = count.clone().unwrap_or(0);
+        let error = Device::open(platform, asked).unwrap_err();
+        assert!(matches!(error, expertile::Error::Unavailable { .. }), "{error}");
+        let found = format!("device {asked} was asked for, and the driver finds {asked}");
+        let reason =
+            count.map_or_else(|error| error.to_string(), |_| format!("{platform}: {found}"));
+        assert_eq!(error.to_string(), reason);
     }
 }

@@ -1,6 +1,8 @@
 //! Devices, data, fenced buffers and comparisons.
 
-use expertile::{Buffer, Device, DeviceInfo, Dtype, Element, Result, Stream, Tensor, TensorMut};
+use expertile::{
+    Buffer, Device, DeviceInfo, Dtype, Element, Platform, Result, Stream, Tensor, TensorMut,
+};
 use expertile_reference::Rounding;
 use half::{bf16, f16};
 use std::collections::BTreeMap;
@@ -9,39 +11,37 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// One device of each architecture that is there.
+/// One device of each architecture of each platform that is there.
 pub(crate) fn devices() -> &'static [Device] {
     static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
     DEVICES.get_or_init(|| {
-        let devices = find();
         let required = std::env::var("EXPERTILE_REQUIRE").unwrap_or_default();
+        let mut devices: Vec<Device> = Vec::new();
+        for platform in Platform::ALL {
+            let before = devices.len();
+            find(platform, &mut devices);
+            let (found, named) = (devices.len() > before, platform.to_string());
+            let required = required.split(',').any(|required| required == named);
+            assert!(found || !required, "EXPERTILE_REQUIRE={platform}, but no device was found");
+        }
         if devices.is_empty() {
-            assert!(!required.contains("cuda"), "EXPERTILE_REQUIRE=cuda, but no device was found");
-            eprintln!("skipped: no device (EXPERTILE_REQUIRE=cuda makes this a failure)");
+            eprintln!("skipped: no device (EXPERTILE_REQUIRE=cuda or hip makes this a failure)");
         }
         devices
     })
 }
 
-#[cfg(feature = "cuda")]
-fn find() -> Vec<Device> {
-    let count = Device::cuda_count().unwrap_or_else(|error| {
+fn find(platform: Platform, devices: &mut Vec<Device>) {
+    let count = Device::count(platform).unwrap_or_else(|error| {
         eprintln!("{error}");
         0
     });
-    let mut devices: Vec<Device> = Vec::new();
     for ordinal in 0..count {
-        let device = Device::cuda(ordinal).unwrap_or_else(|error| panic!("{error}"));
+        let device = Device::open(platform, ordinal).unwrap_or_else(|error| panic!("{error}"));
         if devices.iter().all(|other| other.info().architecture != device.info().architecture) {
             devices.push(device);
         }
     }
-    devices
-}
-
-#[cfg(not(feature = "cuda"))]
-fn find() -> Vec<Device> {
-    Vec::new()
 }
 
 /// How many cases a property draws: `PROPTEST_CASES`, or a number that suits the simulator.

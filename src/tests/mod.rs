@@ -1,7 +1,7 @@
 //! Tests of the device operators, on whatever devices there are: a real one, or simulated ones
 //! (`simulate sm_90a cargo test --features cuda`).
 //!
-//! `EXPERTILE_REQUIRE=cuda` makes a missing device a failure. A file here is included by the fuzz
+//! `EXPERTILE_REQUIRE=cuda,hip` makes a missing device of a platform a failure. A file here is included by the fuzz
 //! targets too where it has a `Case`.
 
 mod errors;

@@ -2,9 +2,8 @@
 //! device of this run answers: bit for bit, or both within the bound where the instruction
 //! approximates.
 
-use super::super::harness::devices;
 use super::formulas::{Judge, judge_of};
-use super::{Answers, INSTRUCTIONS, Instruction};
+use super::{Answers, INSTRUCTIONS, Instruction, devices};
 use std::path::Path;
 
 /// Reads a fixture.
@@ -71,7 +70,7 @@ fn machines_answered_the_same() -> Result<(), String> {
 
 #[test]
 fn an_altered_fixture_is_noticed() -> Result<(), String> {
-    let Some(device) = devices().first() else { return Ok(()) };
+    let Some(device) = devices().next() else { return Ok(()) };
     for instruction in INSTRUCTIONS {
         let answers = Answers::ask(device, instruction).map_err(|error| error.to_string())?;
         let bytes = answers.bytes();

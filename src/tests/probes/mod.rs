@@ -10,13 +10,18 @@ mod inputs;
 mod machine_code;
 mod stream;
 
-use super::harness::{describe, devices, record, record_folder};
-use expertile::probe::{ELEMENTS, INSTRUCTIONS, Instruction, run};
+use super::harness::{self, describe, record, record_folder};
+use expertile::probe::{ELEMENTS, INSTRUCTIONS, Instruction, available, run};
 use expertile::{Buffer, Device, Dtype, Result};
 use formulas::{Judge, judge_of};
 
 /// Blocks of elements that each probe is given.
 const BLOCKS: u64 = 16;
+
+/// The devices whose images hold the probes.
+fn devices() -> impl Iterator<Item = &'static Device> {
+    harness::devices().iter().filter(|device| available(device))
+}
 
 /// What an instruction was given and gave.
 struct Answers {

@@ -1,6 +1,6 @@
 //! The memory ceiling's kernel reads everything, once.
 
-use super::super::harness::devices;
+use super::devices;
 use expertile::probe::{read_stream, read_stream_outputs};
 use expertile::{Buffer, Dtype, Result};
 
