@@ -63,7 +63,9 @@ template <uint32_t COUNT>
 __device__ inline void unpack(const Packed<float, COUNT> &packed, float (&values)[COUNT]) {
 #pragma unroll
     for (uint32_t i = 0; i < COUNT; ++i) {
-        values[i] = __builtin_bit_cast(float, packed.words[i]);
+        // Not from the element itself: clang 22 then reads the first one.
+        uint32_t word = packed.words[i];
+        values[i] = __builtin_bit_cast(float, word);
     }
 }
 
