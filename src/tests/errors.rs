@@ -2,7 +2,8 @@
 
 use super::harness::devices;
 use expertile::{
-    Buffer, Device, Dtype, Norm, Pairing, Platform, Residual, Rope, Stream, layer_norm, rope,
+    Buffer, Device, Dtype, Norm, Pairing, Platform, Residual, Rope, Stream, Tensor, TensorMut,
+    layer_norm, rope,
 };
 
 fn text<T>(result: expertile::Result<T>) -> String {
@@ -110,6 +111,34 @@ fn refusals_carry_the_numbers() {
             "rope: no kernel for head_dim 20, only for multiples of 8 from 16 to 256"
         );
         assert_eq!(ropes(&mut arena, [0, 4, 16], 0, 1), "no error");
+    }
+}
+
+#[test]
+fn more_tokens_than_a_grid_takes_are_refused() {
+    for device in devices() {
+        let stream = device.stream().unwrap();
+        let tokens = device.info().platform.grid_end(256);
+        let of = |dtype, shape: &[u64]| {
+            // SAFETY: nothing is launched with them.
+            unsafe { Tensor::from_raw(device, 1 << 20, dtype, shape, None) }.unwrap()
+        };
+        let of_mut = |shape: &[u64]| {
+            // SAFETY: nothing is launched with them.
+            unsafe { TensorMut::from_raw(device, 1 << 20, Dtype::Bf16, shape, None) }.unwrap()
+        };
+        let arguments = Rope {
+            qkv: of_mut(&[tokens, 3, 16]),
+            positions: of(Dtype::I32, &[tokens]),
+            inv_freq: of(Dtype::F32, &[8]),
+            k_cache: of_mut(&[1, 1, 1, 16]),
+            v_cache: of_mut(&[1, 1, 1, 16]),
+            slot_mapping: of(Dtype::I64, &[tokens]),
+            clip: None,
+            pairing: Pairing::Halves,
+        };
+        let expected = format!("rope: no kernel for tokens {tokens}, only for less than {tokens}");
+        assert_eq!(text(rope(&stream, &arguments)), expected);
     }
 }
 
