@@ -10,7 +10,7 @@
 // Mapping: norm_row.hip.h. One workgroup per row, rows g, g + workgroups, ... for workgroup g; a
 // thread keeps its 16 elements of the row and of the weight in registers.
 //
-// Budget: 1024 threads; 128 B LDS; 0 B scratch; registers: 62 gfx90a, 62 gfx942, 62 gfx950.
+// Budget: 1024 threads; 128 B LDS; 0 B scratch; registers: 63 gfx90a, 63 gfx942, 63 gfx950.
 // Keeps: global_load_dwordx4, global_store_dwordx4.
 // Bound: memory. tokens * hidden elements for each of x, residual, out and sum that is given, and
 // the weight once per workgroup. In flight at hidden = 6144 in 2-byte elements, where a workgroup

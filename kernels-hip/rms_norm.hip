@@ -8,7 +8,7 @@
 // Mapping: norm_row.hip.h. One workgroup per row, rows g, g + workgroups, ... for workgroup g; a
 // thread keeps its 16 elements of the row and of the weight in registers.
 //
-// Budget: 1024 threads; 128 B LDS; 0 B scratch; registers: 61 gfx90a, 61 gfx942, 62 gfx950.
+// Budget: 1024 threads; 128 B LDS; 0 B scratch; registers: 62 gfx90a, 62 gfx942, 62 gfx950.
 // Keeps: global_load_dwordx4, global_store_dwordx4.
 // Bound: memory, as in layer_norm.hip.
 // Two sets of partial sums, in turn: one barrier a row is then enough (workgroup_sum).
