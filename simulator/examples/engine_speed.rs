@@ -1,23 +1,28 @@
-//! Warp instructions per second of a kernel in a PTX file.
+//! Warp instructions per second of a kernel in a PTX file or in an AMD code object.
 //!
-//! `engine_speed FILE.ptx KERNEL BLOCKS THREADS [SEEDS]`, for the kernels `rope_bf16` and
+//! `engine_speed FILE KERNEL BLOCKS THREADS [SEEDS]`, for the kernels `rope_bf16` and
 //! `layer_norm_bf16` (hidden 6144) and others with the parameters below.
 
-use expertile_simulator::engine::{Device, INSTRUCTION_LIMIT, Launch, Program};
+use expertile_simulator::engine::{self, Device, INSTRUCTION_LIMIT, Launch};
 use expertile_simulator::memory::Memory;
-use expertile_simulator::ptx::Module;
+use expertile_simulator::program::Program;
+use expertile_simulator::{amdgcn, ptx::Module};
 use std::time::Instant;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let text = std::fs::read_to_string(&arguments[0]).expect("the PTX file");
+    let file = std::fs::read(&arguments[0]).expect("the file");
     let kernel = &arguments[1];
     let blocks: u32 = arguments[2].parse().expect("a number of blocks");
     let threads: u32 = arguments[3].parse().expect("a number of threads");
     let seeds: u64 = arguments.get(4).map_or(10, |s| s.parse().expect("a number"));
-    let module = Module::parse(&text).expect("PTX");
     let mut memory = Memory::new(1 << 32, 1 << 34);
-    let program = Program::load(module, &mut memory).expect("a program");
+    let program = if amdgcn::processor(&file).is_some() {
+        Program::Amdgcn(amdgcn::Program::load(&file, &mut memory).expect("a program"))
+    } else {
+        let module = Module::parse(&String::from_utf8_lossy(&file)).expect("PTX");
+        Program::Ptx(engine::Program::load(module, &mut memory).expect("a program"))
+    };
     let device =
         Device { compute_capability: 90, multiprocessors: 132, max_shared_bytes: 227 << 10 };
     let hidden = 6144u32;

@@ -19,6 +19,6 @@ pub mod fatbin;
 mod hip;
 pub mod memory;
 pub mod nvcc;
-mod program;
+pub mod program;
 pub mod ptx;
 pub mod report;

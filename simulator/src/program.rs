@@ -5,7 +5,7 @@ use crate::memory::Memory;
 use crate::{amdgcn, engine};
 
 /// What a module of the driver holds.
-pub(crate) enum Program {
+pub enum Program {
     /// Of PTX.
     Ptx(engine::Program),
     /// Of an AMD code object.
@@ -14,7 +14,7 @@ pub(crate) enum Program {
 
 impl Program {
     /// Frees the module's variables.
-    pub(crate) fn unload(self, memory: &mut Memory) {
+    pub fn unload(self, memory: &mut Memory) {
         match self {
             Program::Ptx(program) => program.unload(memory),
             Program::Amdgcn(program) => program.unload(memory),
@@ -22,7 +22,7 @@ impl Program {
     }
 
     /// The address and size of a variable.
-    pub(crate) fn variable(&self, name: &str) -> Option<(u64, u64)> {
+    pub fn variable(&self, name: &str) -> Option<(u64, u64)> {
         match self {
             Program::Ptx(program) => program.variable(name),
             Program::Amdgcn(program) => program.variable(name),
@@ -30,7 +30,7 @@ impl Program {
     }
 
     /// The module's kernels.
-    pub(crate) fn kernels(&self) -> &[Kernel] {
+    pub fn kernels(&self) -> &[Kernel] {
         match self {
             Program::Ptx(program) => program.kernels(),
             Program::Amdgcn(program) => program.kernels(),
@@ -38,7 +38,7 @@ impl Program {
     }
 
     /// A kernel by name.
-    pub(crate) fn kernel(&self, name: &str) -> Option<&Kernel> {
+    pub fn kernel(&self, name: &str) -> Option<&Kernel> {
         match self {
             Program::Ptx(program) => program.kernel(name),
             Program::Amdgcn(program) => program.kernel(name),
@@ -46,7 +46,7 @@ impl Program {
     }
 
     /// Executes one launch to its end.
-    pub(crate) fn launch(&self, memory: &mut Memory, launch: &Launch<'_>) -> Outcome {
+    pub fn launch(&self, memory: &mut Memory, launch: &Launch<'_>) -> Outcome {
         match self {
             Program::Ptx(program) => program.launch(memory, launch),
             Program::Amdgcn(program) => program.launch(memory, launch),
