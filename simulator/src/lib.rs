@@ -8,8 +8,10 @@
 //! | [`engine`] | executes a kernel: warps of 32 lanes, divergence, barriers, seeded schedules |
 //! | [`memory`] | the device's address space, with fences, poison, race clocks and traffic counts |
 //! | [`report`] | what went wrong, where |
+//! | `amdgcn` | executes machine code of AMD devices |
 //! | `cuda` | the stand-in `libcuda.so.1`: the driver calls, exported from the cdylib |
 
+mod amdgcn;
 mod cuda;
 pub mod engine;
 pub mod fatbin;

@@ -1,5 +1,6 @@
 //! A decoded instruction.
 
+use super::decode::Architecture;
 use super::opcodes::Opcode;
 
 /// How an instruction is encoded (CDNA3 ISA, chapter 13).
@@ -75,6 +76,7 @@ pub(super) enum Form {
 /// An instruction with its fields.
 #[derive(Clone, Debug)]
 pub(super) struct Instruction {
+    pub(super) architecture: Architecture,
     pub(super) format: Format,
     pub(super) opcode: Opcode,
     /// Its number in its format.
@@ -117,6 +119,7 @@ impl Instruction {
     /// One without operands.
     pub(super) fn blank(format: Format, words: [u32; 3], dwords: u8) -> Instruction {
         Instruction {
+            architecture: Architecture::Gfx90a,
             format,
             opcode: Opcode::unknown,
             code: 0,

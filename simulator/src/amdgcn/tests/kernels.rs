@@ -1,0 +1,1 @@
+//! The kernels, as the compiler makes them.
