@@ -107,7 +107,7 @@ pub(super) struct Instruction {
     /// the like have a second one.
     pub(super) offset: i32,
     pub(super) offset2: i32,
-    /// Of global and flat instructions: sc0 (glc), sc1, nt (slc), as bits.
+    /// Of global and flat instructions: sc0 (glc on gfx90a), sc1 (scc), nt (slc), as bits.
     pub(super) cache: u8,
     /// Of those: 0 flat, 1 scratch, 2 global.
     pub(super) segment: u8,

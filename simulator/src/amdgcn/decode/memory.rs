@@ -48,12 +48,9 @@ impl Decoder<'_> {
             i.opcode = Opcode::unknown;
         }
         i.cache = (bits(word, 16, 16) | bits(word, 25, 25) << 1 | bits(word, 17, 17) << 2) as u8;
-        if architecture == Architecture::Gfx90a {
-            // No sc1 there; into LDS is another instruction.
-            i.cache &= 5;
-            if flag(word, 13) {
-                i.opcode = Opcode::unknown;
-            }
+        if architecture == Architecture::Gfx90a && flag(word, 13) {
+            // Into local memory.
+            i.opcode = Opcode::unknown;
         }
         // 13 bits with a sign; flat instructions have 12 without.
         i.offset = match i.segment {

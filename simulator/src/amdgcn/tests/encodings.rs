@@ -151,7 +151,7 @@ impl Random {
             self.below(7) << 16 | self.below(7) << 24 | self.field(3) << 19 | self.field(3) << 27;
         let mut source = |shift: u32, flag: u32| {
             let scalar = self.below(2) == 1;
-            let register = if scalar { self.scalar(1) } else { self.vector(1) };
+            let register = if scalar { self.scalar_source(1, false) } else { self.vector(1) };
             register << shift | u32::from(scalar) << flag
         };
         word |= source(0, 23);
@@ -235,11 +235,14 @@ pub(super) fn words(encoding: Encoding, row: &Row, random: &mut Random) -> [u32;
             let sdwa = encoding == Encoding::Vop2Sdwa;
             let second = if sdwa { r.sub_dword(false, false) } else { r.data_parallel() };
             let form = if sdwa { 249 } else { 250 };
-            [code << 25 | r.vector(dst) << 17 | r.vector(b) << 9 | form, second, third]
+            let b = if sdwa && second >> 31 == 1 { r.scalar_source(1, false) } else { r.vector(b) };
+            [code << 25 | r.vector(dst) << 17 | b << 9 | form, second, third]
         }
         Encoding::Vopc => two(0x3E << 25 | code << 17 | r.vector(b) << 9 | r.source(a, true)),
         Encoding::VopcSdwa => {
-            [0x3E << 25 | code << 17 | r.vector(b) << 9 | 249, r.sub_dword(false, true), third]
+            let second = r.sub_dword(false, true);
+            let b = if second >> 31 == 1 { r.scalar_source(1, false) } else { r.vector(b) };
+            [0x3E << 25 | code << 17 | b << 9 | 249, second, third]
         }
         Encoding::Vop1Long | Encoding::Vop2Long | Encoding::Vop3 | Encoding::VopcLong => {
             let base = match encoding {
@@ -280,8 +283,16 @@ pub(super) fn words(encoding: Encoding, row: &Row, random: &mut Random) -> [u32;
         Encoding::Ds => {
             let first = 0x36 << 26 | r.field(1) << 25 | code << 17 | r.field(16);
             let wide = if name.contains("read2") { 2 * dst } else { dst };
-            let second =
-                r.below(256) | r.vector(dst) << 8 | r.vector(dst) << 16 | r.vector(wide) << 24;
+            let mut second = r.below(256);
+            if !["read", "swizzle"].iter().any(|part| name.contains(part)) {
+                second |= r.vector(dst) << 8;
+            }
+            if ["write2", "cmpst"].iter().any(|part| name.contains(part)) {
+                second |= r.vector(dst) << 16;
+            }
+            if ["read", "rtn", "permute", "swizzle"].iter().any(|part| name.contains(part)) {
+                second |= r.vector(wide) << 24;
+            }
             [first, second, third]
         }
         Encoding::Flat | Encoding::Global => {

@@ -38,7 +38,6 @@ pub(super) fn run(tool: &str, arguments: &[&str], input: &str) -> String {
         scope.spawn(move || stdin.write_all(input.as_bytes()));
         child.wait_with_output()
     });
-    std::fs::write("/tmp/x/o.txt", &output.as_ref().unwrap().stdout).unwrap();
     let output = output.unwrap_or_else(|error| panic!("{tool}: {error}"));
     String::from_utf8(output.stdout).unwrap_or_else(|error| panic!("{tool}: {error}"))
 }
@@ -61,11 +60,17 @@ pub(super) fn disassemble(tool: &str, cpu: &str, words: &[[u32; 3]]) -> Vec<Answ
         let mark = hex(&[0xBE80_00FF, (MARK + at) as u32]);
         input += &format!("[{}]\n{mark}\n", hex(words));
     }
-    std::fs::write("/tmp/x/in.txt", &input).unwrap();
-    answers(
-        &run(tool, &["--disassemble", "--show-encoding", TRIPLE, &cpu_flag(cpu)], &input),
-        words.len(),
-    )
+    let arguments = ["--disassemble", "--show-encoding", TRIPLE, &cpu_flag(cpu)];
+    let answers = answers(&run(tool, &arguments, &input));
+    if answers.len() == words.len() {
+        return answers;
+    }
+    // It crashes on some reserved encodings.
+    if words.len() == 1 {
+        return vec![None];
+    }
+    let (left, right) = words.split_at(words.len() / 2);
+    [disassemble(tool, cpu, left), disassemble(tool, cpu, right)].concat()
 }
 
 /// These lines of assembly, by one process.
@@ -74,7 +79,9 @@ pub(super) fn assemble(tool: &str, cpu: &str, lines: &[String]) -> Vec<Answer> {
     for (at, line) in lines.iter().enumerate() {
         input += &format!("{line}\ns_mov_b32 s0, {:#x}\n", MARK + at);
     }
-    answers(&run(tool, &["--show-encoding", TRIPLE, &cpu_flag(cpu)], &input), lines.len())
+    let answers = answers(&run(tool, &["--show-encoding", TRIPLE, &cpu_flag(cpu)], &input));
+    assert_eq!(answers.len(), lines.len(), "{tool} lost a marker");
+    answers
 }
 
 const TRIPLE: &str = "-triple=amdgcn-amd-amdhsa";
@@ -83,18 +90,19 @@ fn cpu_flag(cpu: &str) -> String {
     format!("-mcpu={cpu}")
 }
 
-fn answers(output: &str, count: usize) -> Vec<Answer> {
-    let mut answers = Vec::with_capacity(count);
+fn answers(output: &str) -> Vec<Answer> {
+    let mut answers = Vec::new();
     let mut first = None;
     for line in output.lines() {
         let Some((text, encoding)) = line.split_once("; encoding: [") else { continue };
         let (text, bytes) = (text.trim(), encoding.matches("0x").count());
         if text == format!("s_mov_b32 s0, {:#x}", MARK + answers.len()) {
-            answers.push(first.take());
+            answers.push(first.take().flatten());
         } else if first.is_none() {
-            first = Some((text.to_string(), bytes / 4));
+            // Reserved encodings are printed with such a comment.
+            let refused = text.contains("/*Invalid");
+            first = Some((!refused).then(|| (text.to_string(), bytes / 4)));
         }
     }
-    assert_eq!(answers.len(), count, "llvm-mc lost a marker");
     answers
 }

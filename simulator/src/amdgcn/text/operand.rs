@@ -6,11 +6,17 @@ use super::super::instruction::{ACCUMULATION, Instruction, LITERAL, Operand, VEC
 const FRACTIONS: [&str; 9] =
     ["0.5", "-0.5", "1.0", "-1.0", "2.0", "-2.0", "4.0", "-4.0", "0.15915494"];
 
+/// The same in 16 bits.
+const HALVES: [u16; 9] = [0x3800, 0xB800, 0x3C00, 0xBC00, 0x4000, 0xC000, 0x4400, 0xC400, 0x3118];
+
 /// The type that a constant is printed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Word,
+    /// 16 bits: a float, an integer.
     Half,
+    Short,
+    /// 64 bits.
     Double,
 }
 
@@ -26,6 +32,7 @@ pub(super) fn operand(i: &Instruction, operand: Operand, dwords: u8, kind: Kind)
         128..=192 => (operand - 128).to_string(),
         193..=208 => format!("-{}", operand - 192),
         240..=248 => match (operand, kind) {
+            (_, Kind::Short) => format!("{:#x}", HALVES[usize::from(operand - 240)]),
             (248, Kind::Double) => "0.15915494309189532".into(),
             _ => FRACTIONS[usize::from(operand - 240)].into(),
         },
@@ -33,10 +40,25 @@ pub(super) fn operand(i: &Instruction, operand: Operand, dwords: u8, kind: Kind)
     }
 }
 
-/// A literal that has the bits of a constant is printed as that constant.
+/// A literal that has the bits of a constant is marked as a literal.
 fn literal(value: u32, kind: Kind) -> String {
-    let _ = kind;
-    format!("{value:#x}")
+    let integer = |value: i32| (-16..=64).contains(&value);
+    let low = value as u16;
+    match kind {
+        Kind::Half | Kind::Short if integer(i32::from(low as i16)) || HALVES.contains(&low) => {
+            format!("lit({value:#x})")
+        }
+        Kind::Half | Kind::Short => format!("{low:#x}"),
+        Kind::Word | Kind::Double if integer(value as i32) || is_fraction(value) => {
+            format!("lit({value:#x})")
+        }
+        _ => format!("{value:#x}"),
+    }
+}
+
+fn is_fraction(value: u32) -> bool {
+    let power = [0.5, 1.0, 2.0, 4.0].contains(&f32::from_bits(value).abs());
+    power || value == 0x3E22_F983
 }
 
 /// A register or the first of several.

@@ -37,7 +37,8 @@ fn immediate(i: &Instruction) -> Option<String> {
         | Opcode::s_cbranch_vccnz
         | Opcode::s_cbranch_execz
         | Opcode::s_cbranch_execnz => Some(value.to_string()),
-        _ => Some(value.to_string()),
+        _ if value <= 64 => Some(value.to_string()),
+        _ => Some(format!("{value:#x}")),
     }
 }
 

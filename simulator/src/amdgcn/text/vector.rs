@@ -66,7 +66,7 @@ pub(super) fn text(i: &Instruction) -> String {
         operands.push(modified(i, index));
     }
     let mut modifiers = String::new();
-    if i.format == Format::Vop3 && i.op_sel != 0 && i.float == Float::F16 {
+    if i.format == Format::Vop3 && i.op_sel != 0 && selects(i.opcode) {
         let count = i.sources as usize;
         let bit = |at: usize| (i.op_sel >> at & 1).to_string();
         let mut bits: Vec<String> = (0..count).map(bit).collect();
@@ -87,35 +87,67 @@ pub(super) fn text(i: &Instruction) -> String {
 
 /// A source with its signs.
 fn modified(i: &Instruction, index: usize) -> String {
-    let kind = match (i.src_dwords[index], i.float) {
-        (2, _) => Kind::Double,
-        (_, Float::F16) => Kind::Half,
+    let float = is_float(i, index);
+    let kind = match i.src_dwords[index] {
+        2 => Kind::Double,
+        _ if is_short(i) && !float => Kind::Short,
+        _ if i.float == Float::F16 => Kind::Half,
         _ => Kind::Word,
     };
     let text = source(i, index, kind);
-    if let Form::Sdwa(sdwa) = i.form
-        && i.float == Float::No
-    {
-        return if sdwa.sext[index] { format!("sext({text})") } else { text };
+    match i.form {
+        Form::Sdwa(sdwa) if !float && sdwa.sext.get(index) == Some(&true) => {
+            return format!("sext({text})");
+        }
+        _ if !float => return text,
+        _ => {}
     }
-    if i.float == Float::No {
-        return text;
+    let constant = matches!(i.src[index], 128..=208 | 240..=248);
+    match (i.neg >> index & 1 == 1, i.abs >> index & 1 == 1) {
+        (false, false) => text,
+        (false, true) => format!("|{text}|"),
+        (true, true) => format!("-|{text}|"),
+        (true, false) if constant => format!("neg({text})"),
+        (true, false) => format!("-{text}"),
     }
-    let text = if i.abs >> index & 1 == 1 { format!("|{text}|") } else { text };
-    match i.neg >> index & 1 {
-        0 => text,
-        _ if (128..256).contains(&i.src[index]) => format!("neg({text})"),
-        _ => format!("-{text}"),
-    }
+}
+
+/// Whether a source has a sign that can be changed.
+fn is_float(i: &Instruction, index: usize) -> bool {
+    let class = matches!(
+        i.comparison().map(|comparison| comparison.ty),
+        Some(Type::ClassF32 | Type::ClassF16)
+    );
+    i.float != Float::No && !(class && index == 1)
+}
+
+/// Whether the sources are integers of 16 bits.
+fn is_short(i: &Instruction) -> bool {
+    let name = format!("{:?}", i.opcode);
+    let compared = i.comparison().map(|comparison| comparison.ty);
+    matches!(compared, Some(Type::I16 | Type::U16 | Type::ClassF16))
+        || ["_u16", "_i16", "_b16"].iter().any(|end| name.ends_with(end))
+}
+
+/// Whether the long form chooses halves of its sources and result.
+fn selects(opcode: Opcode) -> bool {
+    matches!(
+        opcode,
+        Opcode::v_alignbit_b32
+            | Opcode::v_alignbyte_b32
+            | Opcode::v_fma_f16
+            | Opcode::v_pack_b32_f16
+    )
 }
 
 fn sub_dword(i: &Instruction, sdwa: &Sdwa) -> String {
     let select = |value: u8| {
-        ["BYTE_0", "BYTE_1", "BYTE_2", "BYTE_3", "WORD_0", "WORD_1", "DWORD"][usize::from(value)]
+        ["BYTE_0", "BYTE_1", "BYTE_2", "BYTE_3", "WORD_0", "WORD_1", "DWORD", "7"]
+            [usize::from(value)]
     };
     let mut text = String::new();
     if i.format != Format::Vopc {
-        let unused = ["PAD", "SEXT", "PRESERVE"][usize::from(sdwa.unused)];
+        let unused = ["PAD", "SEXT", "PRESERVE", "3"][usize::from(sdwa.unused)];
         text += &format!(" dst_sel:{} dst_unused:UNUSED_{unused}", select(sdwa.dst));
     }
     text += &format!(" src0_sel:{}", select(sdwa.src[0]));
@@ -146,7 +178,7 @@ fn data_parallel(dpp: &Dpp) -> String {
         0x150..=0x15F => format!("row_newbcast:{lane}"),
         other => format!("<control {other:#x}>"),
     };
-    let bound = if dpp.bound { " bound_ctrl:0" } else { "" };
+    let bound = if dpp.bound { " bound_ctrl:1" } else { "" };
     format!(" {control} row_mask:{:#x} bank_mask:{:#x}{bound}", dpp.rows, dpp.banks)
 }
 
