@@ -98,10 +98,11 @@ fn sizes(instruction: &mut Instruction, shape: &str) {
     }
 }
 
-/// What the sources are, from the name's end; a conversion's source comes last in it.
+/// What the sources are, from the name's end; a conversion's source comes last in it. A bf16 has its
+/// sign where an f16 has it.
 fn float_of(opcode: Opcode) -> Float {
     let name = format!("{opcode:?}");
-    if name.ends_with("_f16") {
+    if name.ends_with("f16") {
         Float::F16
     } else if name.ends_with("_f32") || opcode == Opcode::v_cndmask_b32 {
         Float::F32

@@ -17,6 +17,9 @@ impl Decoder<'_> {
         } else if source == DPP {
             self.dpp(i);
         }
+        if !has_form(i) {
+            i.opcode = Opcode::unknown;
+        }
     }
 
     pub(super) fn sdwa(&self, i: &mut Instruction) {
@@ -121,7 +124,10 @@ impl Decoder<'_> {
             _ => self.row(Format::Vop3, opcodes::VOP3, code, 2),
         };
         i.code = code as u16;
-        let scalar = matches!(i.opcode, Opcode::v_readlane_b32 | Opcode::v_readfirstlane_b32);
+        if !has_form(&i) {
+            i.opcode = Opcode::unknown;
+        }
+        let scalar = i.opcode == Opcode::v_readlane_b32;
         let dst = bits(word, 7, 0) as Operand;
         i.src = [bits(second, 8, 0), bits(second, 17, 9), bits(second, 26, 18)].map(|s| s as u16);
         i.neg = bits(second, 31, 29) as u8;
@@ -178,6 +184,24 @@ impl Decoder<'_> {
             _ => {}
         }
         i
+    }
+}
+
+/// Instructions without the forms that others of their format have.
+fn has_form(i: &Instruction) -> bool {
+    let sdwa = matches!(i.form, Form::Sdwa(_));
+    match i.opcode {
+        _ if i.form == Form::Plain && i.format != Format::Vop3 => true,
+        Opcode::v_readfirstlane_b32
+        | Opcode::v_swap_b32
+        | Opcode::v_accvgpr_mov_b32
+        | Opcode::v_madmk_f32
+        | Opcode::v_madak_f32
+        | Opcode::v_fmamk_f32
+        | Opcode::v_fmaak_f32 => false,
+        Opcode::v_mov_b64 | Opcode::v_mac_f32 | Opcode::v_fmac_f32 => !sdwa,
+        Opcode::v_cmp => !(sdwa && i.src_dwords[0] == 2),
+        _ => true,
     }
 }
 

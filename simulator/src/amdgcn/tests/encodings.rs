@@ -131,9 +131,11 @@ impl Random {
     }
 
     /// The second word of data-parallel primitives.
-    fn data_parallel(&mut self) -> u32 {
+    fn data_parallel(&mut self, dwords: u32) -> u32 {
         let lane = self.below(15) + 1;
-        let control = match self.below(8) {
+        // Pairs of registers go with the last alone.
+        let kind = if dwords == 1 { self.below(8) } else { 7 };
+        let control = match kind {
             0 | 1 => self.below(256),
             2 => 0x100 + lane,
             3 => 0x110 + lane,
@@ -164,7 +166,7 @@ impl Random {
                 | self.field(1) << 13
                 | self.field(2) << 14;
         }
-        if vop1 { word & 0x00FF_FFFF | 6 << 24 } else { word }
+        if vop1 { word & 0x00FF_FFFF } else { word }
     }
 }
 
@@ -224,7 +226,7 @@ pub(super) fn words(encoding: Encoding, row: &Row, random: &mut Random) -> [u32;
         }
         Encoding::Vop1Sdwa | Encoding::Vop1Dpp => {
             let sdwa = encoding == Encoding::Vop1Sdwa;
-            let second = if sdwa { r.sub_dword(true, false) } else { r.data_parallel() };
+            let second = if sdwa { r.sub_dword(true, false) } else { r.data_parallel(dst) };
             let form = if sdwa { 249 } else { 250 };
             [0x3F << 25 | r.vector(dst) << 17 | code << 9 | form, second, third]
         }
@@ -233,7 +235,7 @@ pub(super) fn words(encoding: Encoding, row: &Row, random: &mut Random) -> [u32;
         }
         Encoding::Vop2Sdwa | Encoding::Vop2Dpp => {
             let sdwa = encoding == Encoding::Vop2Sdwa;
-            let second = if sdwa { r.sub_dword(false, false) } else { r.data_parallel() };
+            let second = if sdwa { r.sub_dword(false, false) } else { r.data_parallel(dst) };
             let form = if sdwa { 249 } else { 250 };
             let b = if sdwa && second >> 31 == 1 { r.scalar_source(1, false) } else { r.vector(b) };
             [code << 25 | r.vector(dst) << 17 | b << 9 | form, second, third]
@@ -260,7 +262,8 @@ pub(super) fn words(encoding: Encoding, row: &Row, random: &mut Random) -> [u32;
             };
             let middle = if has_mask { r.scalar(2) << 8 } else { r.field(7) << 8 };
             let carries = name.starts_with("v_cndmask")
-                || name.contains("c_co_")
+                || name.contains("addc_co")
+                || name.contains("subb_co")
                 || name.contains("v_subbrev");
             let mut sources = [r.source(a, false), r.source(b, false), r.source(c, false)];
             if carries {
@@ -301,8 +304,14 @@ pub(super) fn words(encoding: Encoding, row: &Row, random: &mut Random) -> [u32;
             let offset = if global { r.field(13) } else { r.field(12) };
             let cache = r.field(2) << 16 | r.field(1) << 25;
             let first = 0x37 << 26 | cache | code << 18 | segment | offset;
-            let base = if global && r.below(2) == 0 { r.scalar(2) } else { 0x7F };
-            let address = if base == 0x7F { r.vector(2) } else { r.vector(1) };
+            let base = if global && r.below(2) == 0 {
+                r.scalar(2)
+            } else if global {
+                0x7F
+            } else {
+                0
+            };
+            let address = if base == 0x7F || !global { r.vector(2) } else { r.vector(1) };
             let data = r.vector(dst) << 8 | r.field(1) << 23 | r.vector(dst) << 24;
             [first, address | data | base << 16, third]
         }

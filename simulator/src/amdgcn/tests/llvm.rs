@@ -42,8 +42,8 @@ pub(super) fn run(tool: &str, arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).unwrap_or_else(|error| panic!("{tool}: {error}"))
 }
 
-/// What llvm-mc says of an instruction: its text, and its length in dwords.
-pub(super) type Answer = Option<(String, usize)>;
+/// What llvm-mc says of an instruction: its text, and how it would encode that.
+pub(super) type Answer = Option<(String, Vec<u32>)>;
 
 /// Between two instructions stands `s_mov_b32 s0, MARK + n`, so that a bad one does not shift the rest.
 const MARK: usize = 0x6A5_0000;
@@ -65,6 +65,7 @@ pub(super) fn disassemble(tool: &str, cpu: &str, words: &[[u32; 3]]) -> Vec<Answ
     if answers.len() == words.len() {
         return answers;
     }
+    eprintln!("crash {cpu} {} {}", words.len(), answers.len());
     // It crashes on some reserved encodings.
     if words.len() == 1 {
         return vec![None];
@@ -95,13 +96,18 @@ fn answers(output: &str) -> Vec<Answer> {
     let mut first = None;
     for line in output.lines() {
         let Some((text, encoding)) = line.split_once("; encoding: [") else { continue };
-        let (text, bytes) = (text.trim(), encoding.matches("0x").count());
+        let text = text.trim();
+        let byte = |byte: &str| u8::from_str_radix(byte.strip_prefix("0x")?, 16).ok();
+        let bytes: Vec<u8> = encoding.trim_end_matches(']').split(',').filter_map(byte).collect();
+        let word =
+            |bytes: &[u8]| bytes.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte));
+        let words = bytes.chunks(4).map(word).collect();
         if text == format!("s_mov_b32 s0, {:#x}", MARK + answers.len()) {
             answers.push(first.take().flatten());
         } else if first.is_none() {
             // Reserved encodings are printed with such a comment.
             let refused = text.contains("/*Invalid");
-            first = Some((!refused).then(|| (text.to_string(), bytes / 4)));
+            first = Some((!refused).then(|| (text.to_string(), words)));
         }
     }
     answers

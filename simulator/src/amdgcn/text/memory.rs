@@ -89,6 +89,13 @@ fn swizzle(pattern: u16) -> String {
         let mask: String = (0..5).rev().map(bit).collect();
         return format!(" offset:swizzle(BITMASK_PERM,\"{mask}\")");
     }
+    if pattern >= 0xE000 {
+        return format!(" offset:swizzle(FFT,{})", pattern & 31);
+    }
+    if pattern >= 0xC000 {
+        let (direction, lanes) = (pattern >> 10 & 1, pattern >> 5 & 31);
+        return format!(" offset:swizzle(ROTATE,{direction},{lanes})");
+    }
     format!(" offset:{pattern}")
 }
 

@@ -16,6 +16,10 @@ pub(super) enum Kind {
     /// 16 bits: a float, an integer.
     Half,
     Short,
+    /// A float of the upper 16 bits.
+    Brain,
+    /// A literal that is part of the instruction.
+    Constant,
     /// 64 bits.
     Double,
 }
@@ -45,20 +49,25 @@ fn literal(value: u32, kind: Kind) -> String {
     let integer = |value: i32| (-16..=64).contains(&value);
     let low = value as u16;
     match kind {
-        Kind::Half | Kind::Short if integer(i32::from(low as i16)) || HALVES.contains(&low) => {
+        Kind::Constant => format!("{value:#x}"),
+        Kind::Brain if integer(i32::from(low as i16)) || is_fraction(u32::from(low) << 16) => {
             format!("lit({value:#x})")
         }
+        Kind::Half if integer(i32::from(low as i16)) || HALVES.contains(&low) => {
+            format!("lit({value:#x})")
+        }
+        Kind::Double if value <= 64 => format!("lit({value:#x})"),
+        Kind::Word | Kind::Short if integer(value as i32) || is_fraction(value) => {
+            format!("lit({value:#x})")
+        }
+        Kind::Word | Kind::Double | Kind::Brain => format!("{value:#x}"),
         Kind::Half | Kind::Short => format!("{low:#x}"),
-        Kind::Word | Kind::Double if integer(value as i32) || is_fraction(value) => {
-            format!("lit({value:#x})")
-        }
-        _ => format!("{value:#x}"),
     }
 }
 
 fn is_fraction(value: u32) -> bool {
     let power = [0.5, 1.0, 2.0, 4.0].contains(&f32::from_bits(value).abs());
-    power || value == 0x3E22_F983
+    power || matches!(value, 0x3E22_F983 | 0x3E22_0000)
 }
 
 /// A register or the first of several.

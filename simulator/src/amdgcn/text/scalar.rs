@@ -29,6 +29,7 @@ fn immediate(i: &Instruction) -> Option<String> {
     match i.opcode {
         Opcode::s_barrier => None,
         Opcode::s_endpgm if value == 0 => None,
+        Opcode::s_endpgm => Some(value.to_string()),
         Opcode::s_waitcnt => Some(counters(value)),
         Opcode::s_branch
         | Opcode::s_cbranch_scc0

@@ -1,6 +1,6 @@
 //! Vector instructions.
 
-use super::super::instruction::{Dpp, Float, Form, Format, Instruction, NONE, Sdwa, Type};
+use super::super::instruction::{Dpp, Float, Form, Format, Instruction, LITERAL, NONE, Sdwa, Type};
 use super::super::opcodes::Opcode;
 use super::line;
 use super::operand::{Kind, register, source};
@@ -35,14 +35,8 @@ fn name(i: &Instruction) -> String {
     };
     let single = matches!(
         i.opcode,
-        Opcode::v_readfirstlane_b32
-            | Opcode::v_swap_b32
-            | Opcode::v_accvgpr_mov_b32
-            | Opcode::v_madmk_f32
-            | Opcode::v_madak_f32
-            | Opcode::v_fmamk_f32
-            | Opcode::v_fmaak_f32
-    );
+        Opcode::v_readfirstlane_b32 | Opcode::v_swap_b32 | Opcode::v_accvgpr_mov_b32
+    ) || has_constant(i);
     let suffix = match i.form {
         Form::Sdwa(_) => "_sdwa",
         Form::Dpp(_) => "_dpp",
@@ -90,6 +84,8 @@ fn modified(i: &Instruction, index: usize) -> String {
     let float = is_float(i, index);
     let kind = match i.src_dwords[index] {
         2 => Kind::Double,
+        _ if has_constant(i) && i.src[index] == LITERAL && index > 0 => Kind::Constant,
+        _ if i.opcode == Opcode::v_cvt_f32_bf16 => Kind::Brain,
         _ if is_short(i) && !float => Kind::Short,
         _ if i.float == Float::F16 => Kind::Half,
         _ => Kind::Word,
@@ -118,14 +114,23 @@ fn is_float(i: &Instruction, index: usize) -> bool {
         i.comparison().map(|comparison| comparison.ty),
         Some(Type::ClassF32 | Type::ClassF16)
     );
-    i.float != Float::No && !(class && index == 1)
+    let integer = class || i.opcode == Opcode::v_ldexp_f32;
+    i.float != Float::No && !(integer && index == 1)
+}
+
+/// Whether a literal is one of its factors or terms.
+fn has_constant(i: &Instruction) -> bool {
+    matches!(
+        i.opcode,
+        Opcode::v_madmk_f32 | Opcode::v_madak_f32 | Opcode::v_fmamk_f32 | Opcode::v_fmaak_f32
+    )
 }
 
 /// Whether the sources are integers of 16 bits.
 fn is_short(i: &Instruction) -> bool {
     let name = format!("{:?}", i.opcode);
     let compared = i.comparison().map(|comparison| comparison.ty);
-    matches!(compared, Some(Type::I16 | Type::U16 | Type::ClassF16))
+    matches!(compared, Some(Type::I16 | Type::U16))
         || ["_u16", "_i16", "_b16"].iter().any(|end| name.ends_with(end))
 }
 
