@@ -215,7 +215,7 @@ pub(super) fn words(encoding: Encoding, row: &Row, random: &mut Random) -> [u32;
                 0x20000 => r.field(21),
                 _ => r.field(21) | r.scalar(1) << 25,
             };
-            [first | r.scalar(2) / 2, second, third]
+            [first | (r.scalar(2) / 2), second, third]
         }
         Encoding::Vop1 => {
             let dst = if name.starts_with("v_readfirst") { r.scalar(1) } else { r.vector(dst) };
@@ -279,7 +279,11 @@ pub(super) fn words(encoding: Encoding, row: &Row, random: &mut Random) -> [u32;
         }
         Encoding::Vop3p => {
             let first = 0x1A7 << 23 | code << 16 | r.field(8) << 8 | r.vector(dst);
-            let sources = [r.source(a, false), r.source(b, false), r.source(c, false)];
+            let mut sources = [r.source(a, false), r.source(b, false), r.source(c, false)];
+            if row.opcode == Opcode::v_accvgpr_read_b32 {
+                // Another source crashes LLVM.
+                sources[0] = 256 + r.vector(1);
+            }
             let second = sources[0] | sources[1] << 9 | sources[2] << 18 | r.field(5) << 27;
             [first, second, third]
         }

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// Releases older than this print some operands differently.
-const OLDEST: u32 = 19;
-const NEWEST: u32 = 22;
+/// Releases before 22 print literals without `lit`.
+const OLDEST: u32 = 22;
+const NEWEST: u32 = 24;
 
 /// A tool by the name with its release, or the plain one if it is new enough. None if there is none,
 /// unless `EXPERTILE_REQUIRE` names llvm.
@@ -62,16 +62,8 @@ pub(super) fn disassemble(tool: &str, cpu: &str, words: &[[u32; 3]]) -> Vec<Answ
     }
     let arguments = ["--disassemble", "--show-encoding", TRIPLE, &cpu_flag(cpu)];
     let answers = answers(&run(tool, &arguments, &input));
-    if answers.len() == words.len() {
-        return answers;
-    }
-    eprintln!("crash {cpu} {} {}", words.len(), answers.len());
-    // It crashes on some reserved encodings.
-    if words.len() == 1 {
-        return vec![None];
-    }
-    let (left, right) = words.split_at(words.len() / 2);
-    [disassemble(tool, cpu, left), disassemble(tool, cpu, right)].concat()
+    assert_eq!(answers.len(), words.len(), "{tool} lost a marker: it crashed");
+    answers
 }
 
 /// These lines of assembly, by one process.

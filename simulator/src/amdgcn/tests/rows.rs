@@ -14,7 +14,7 @@ pub(super) const ARCHITECTURES: [(Architecture, &str); 3] = [
 ];
 
 /// Encodings drawn of a row, and how many of them LLVM has to accept.
-const DRAWN: usize = 300;
+const DRAWN: usize = 250;
 const COMPARED: usize = 20;
 
 /// Encodings drawn to see where a row exists: some texts are not assembled again.
