@@ -159,3 +159,18 @@ fn places_as_llvm() {
     }
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// Words that are no code are not modelled, or are an instruction; nothing panics.
+#[test]
+fn decodes_anything() {
+    let mut random = Random(0);
+    for _ in 0..1_000_000 {
+        let words = [random.next(), random.next(), random.next()];
+        for (architecture, _) in ARCHITECTURES {
+            let instruction = decode(&words, architecture);
+            let text = text(&instruction);
+            let says_words = text.starts_with(".long");
+            assert_eq!(says_words, instruction.opcode == Opcode::unknown, "{words:08x?}: {text}");
+        }
+    }
+}
