@@ -17,7 +17,7 @@ ON_DEVICES := env EXPERTILE_REQUIRE=cuda,simulated cargo test --release --featur
 
 # The simulator, then the rest without a driver, then on simulated devices, then a few of the mutants.
 test: toolchain lint
-	EXPERTILE_REQUIRE=cuda cargo test --release -p expertile-simulator
+	EXPERTILE_REQUIRE=cuda,llvm cargo test --release -p expertile-simulator
 	cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
 	$(SIMULATE) sm_80,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test info --test corpus
 	PROPTEST_CASES=8 $(SIMULATE) sm_89 $(ON_DEVICES) -p expertile --lib
@@ -27,7 +27,7 @@ test: toolchain lint
 
 # The same checks on many more samples.
 test-deep: toolchain lint
-	EXPERTILE_REQUIRE=cuda EXPERTILE_SIM_SEEDS=1000 cargo test --release -p expertile-simulator
+	EXPERTILE_REQUIRE=cuda,llvm EXPERTILE_SIM_SEEDS=1000 cargo test --release -p expertile-simulator
 	PROPTEST_CASES=4096 cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
 	PROPTEST_CASES=2048 $(SIMULATE) sm_80,sm_89,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test info --test corpus
 	src/tests/mutants/run.sh

@@ -1,5 +1,6 @@
 //! A decoded instruction.
 
+use super::decode::Architecture;
 use super::opcodes::Opcode;
 
 /// How an instruction is encoded (CDNA3 ISA, chapter 13).
@@ -25,7 +26,6 @@ pub(super) enum Format {
 pub(super) type Operand = u16;
 
 pub(super) const VCC: Operand = 106;
-pub(super) const M0: Operand = 124;
 pub(super) const EXEC: Operand = 126;
 pub(super) const SCC: Operand = 253;
 pub(super) const LITERAL: Operand = 255;
@@ -75,6 +75,7 @@ pub(super) enum Form {
 /// An instruction with its fields.
 #[derive(Clone, Debug)]
 pub(super) struct Instruction {
+    pub(super) architecture: Architecture,
     pub(super) format: Format,
     pub(super) opcode: Opcode,
     /// Its number in its format.
@@ -105,7 +106,7 @@ pub(super) struct Instruction {
     /// the like have a second one.
     pub(super) offset: i32,
     pub(super) offset2: i32,
-    /// Of global and flat instructions: sc0 (glc), sc1, nt (slc), as bits.
+    /// Of global and flat instructions: sc0 (glc on gfx90a), sc1 (scc), nt (slc), as bits.
     pub(super) cache: u8,
     /// Of those: 0 flat, 1 scratch, 2 global.
     pub(super) segment: u8,
@@ -117,6 +118,7 @@ impl Instruction {
     /// One without operands.
     pub(super) fn blank(format: Format, words: [u32; 3], dwords: u8) -> Instruction {
         Instruction {
+            architecture: Architecture::Gfx90a,
             format,
             opcode: Opcode::unknown,
             code: 0,

@@ -36,6 +36,9 @@ mod wave;
 
 pub use object::{image_bytes, processor};
 
+#[cfg(test)]
+mod tests;
+
 use crate::engine::random::Random;
 use crate::engine::{Kernel, Launch, Outcome, schedule};
 use crate::memory::{Clocks, Memory};
