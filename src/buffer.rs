@@ -244,7 +244,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         // SAFETY: the address came from `allocate`, and no tensor outlives the buffer. Launches that
         // were given it are done when the driver frees it, since its free waits for the device.
-        let freed = unsafe { self.device.driver().free(self.address) };
+        let freed = unsafe { crate::graph::free(&self.device, self.address) };
         // A fault of an earlier kernel may come back here; the calls that read results return it.
         drop(freed);
     }

@@ -4,6 +4,7 @@ use crate::device::Device;
 use crate::driver::RawGraph;
 use crate::error::{Error, Result};
 use crate::stream::Stream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Launches recorded from a stream, which one call submits again: no operator is planned or checked
 /// anew, and the driver's cost of each launch is paid once.
@@ -32,13 +33,9 @@ impl Graph {
         stream: &Stream,
         submit: impl FnOnce(&Stream) -> Result<()>,
     ) -> Result<Graph> {
-        // SAFETY: the stream lives as long as the borrow; `Capturing` ends what begins here.
-        unsafe { stream.device().driver().begin_capture(stream.raw())? };
-        let capturing = Capturing { stream };
+        let capturing = Capturing::begin(stream)?;
         submit(stream)?;
-        std::mem::forget(capturing);
-        // SAFETY: the capture began above and has not been ended.
-        let raw = unsafe { stream.device().driver().end_capture(stream.raw())? };
+        let raw = capturing.end()?;
         Ok(Graph { device: stream.device().clone(), raw })
     }
 
@@ -65,20 +62,94 @@ impl Drop for Graph {
     }
 }
 
-/// Ends a capture that did not come to its end.
+/// The captures of this process that are under way, and the memory whose free waits for their end.
+///
+/// A free waits for its device, and that breaks every capture on the device, whichever thread began
+/// it and whatever its mode (CUDA driver documentation, `cuCtxSynchronize`).
+#[derive(Default)]
+pub(crate) struct Captures {
+    active: u32,
+    waiting: Vec<(Device, u64)>,
+}
+
+static CAPTURES: Mutex<Captures> = Mutex::new(Captures { active: 0, waiting: Vec::new() });
+
+/// While this is held no capture begins.
+pub(crate) fn captures() -> MutexGuard<'static, Captures> {
+    CAPTURES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Captures {
+    /// Whether a device may be waited for.
+    pub(crate) fn allow_waiting(&self) -> bool {
+        self.active == 0
+    }
+}
+
+/// Frees memory as soon as nothing is captured.
+///
+/// # Safety
+///
+/// As [`Driver::free`](crate::driver::Driver::free).
+pub(crate) unsafe fn free(device: &Device, address: u64) -> Result<()> {
+    let mut captures = captures();
+    if !captures.allow_waiting() {
+        captures.waiting.push((device.clone(), address));
+        return Ok(());
+    }
+    // SAFETY: the caller's contract is the same.
+    unsafe { device.driver().free(address) }
+}
+
+/// A capture under way; dropped, it is given up.
 struct Capturing<'a> {
     stream: &'a Stream,
+    ended: bool,
+}
+
+impl<'a> Capturing<'a> {
+    fn begin(stream: &'a Stream) -> Result<Capturing<'a>> {
+        let mut captures = captures();
+        // SAFETY: the stream lives as long as the borrow, and `finish` ends what begins here.
+        unsafe { stream.device().driver().begin_capture(stream.raw())? };
+        captures.active += 1;
+        Ok(Capturing { stream, ended: false })
+    }
+
+    fn end(mut self) -> Result<RawGraph> {
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Result<RawGraph> {
+        self.ended = true;
+        // SAFETY: this thread began the capture on this live stream, and it has not been ended.
+        let graph = unsafe { self.stream.device().driver().end_capture(self.stream.raw()) };
+        let mut captures = captures();
+        captures.active -= 1;
+        if !captures.allow_waiting() {
+            return graph;
+        }
+        let waiting = std::mem::take(&mut captures.waiting);
+        for (device, address) in &waiting {
+            // SAFETY: whoever asked for the free vouched that nothing uses the memory any more. A
+            // failure has nobody left who could be told.
+            let _ = unsafe { device.driver().free(*address) };
+        }
+        // The last handle of a device asks for the captures when it is dropped.
+        drop(captures);
+        drop(waiting);
+        graph
+    }
 }
 
 impl Drop for Capturing<'_> {
     fn drop(&mut self) {
-        let driver = self.stream.device().driver();
-        // SAFETY: the capture was begun on this live stream, and nobody else ends it; a graph that
-        // still came out is used by nobody.
-        unsafe {
-            if let Ok(graph) = driver.end_capture(self.stream.raw()) {
-                drop(driver.destroy_graph(graph));
-            }
+        if self.ended {
+            return;
+        }
+        if let Ok(graph) = self.finish() {
+            // SAFETY: nobody uses a graph that came out of a capture that was given up.
+            drop(unsafe { self.stream.device().driver().destroy_graph(graph) });
         }
     }
 }

@@ -82,7 +82,11 @@ impl Drop for Current {
 
 impl Drop for Cuda {
     fn drop(&mut self) {
-        if let Ok(_current) = Current::enter(self.context) {
+        // While something is captured nothing may wait: then the kernels stay loaded.
+        let captures = crate::graph::captures();
+        if captures.allow_waiting()
+            && let Ok(_current) = Current::enter(self.context)
+        {
             // SAFETY: nothing holds this device any more: streams, buffers and events share it.
             // Launches on streams that were borrowed may still run, hence the wait; failures leave
             // nothing to do.

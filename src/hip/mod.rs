@@ -95,6 +95,12 @@ impl Hip {
 
 impl Drop for Hip {
     fn drop(&mut self) {
+        // While something is captured nothing may wait: then the kernels stay loaded, images and all.
+        let captures = crate::graph::captures();
+        if !captures.allow_waiting() {
+            std::mem::forget(std::mem::take(&mut self.modules));
+            return;
+        }
         let Ok(_current) = self.enter() else { return };
         // SAFETY: nothing holds this device any more: streams, buffers and events share it. Launches
         // on streams that were borrowed may still run, hence the wait; failures leave nothing to do.

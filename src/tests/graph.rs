@@ -1,7 +1,7 @@
 //! Recorded operators do what submitted ones do, and a failed recording leaves no trace.
 
 use super::harness::devices;
-use expertile::{Buffer, Dtype, Graph, Norm, Residual, Result, Stream, layer_norm};
+use expertile::{Buffer, Device, Dtype, Graph, Norm, Residual, Result, Stream, layer_norm};
 use half::bf16;
 
 const TOKENS: u64 = 3;
@@ -118,6 +118,28 @@ fn a_copy_within_the_device_checks_its_buffers() -> Result<()> {
         let mut other = Buffer::new(device, Dtype::Bf16, 3)?;
         let error = other.copy_from(&stream, &from).unwrap_err().to_string();
         assert!(error.contains("f32") && error.contains("bf16"), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_capture_survives_what_other_threads_drop() -> Result<()> {
+    for device in devices() {
+        let stream = device.stream()?;
+        let mut recorded = Buffers::new(&stream)?;
+        let (platform, ordinal) = (device.info().platform, device.info().ordinal);
+        let (buffer, again) =
+            (Buffer::new(&device, Dtype::F32, 1000)?, Device::open(platform, ordinal)?);
+        // SAFETY: `recorded` outlives the graph, which is never launched.
+        let graph = unsafe {
+            Graph::capture(&stream, |stream| {
+                std::thread::scope(|scope| {
+                    scope.spawn(|| drop((buffer, again)));
+                });
+                recorded.submit(stream)
+            })
+        };
+        graph?;
     }
     Ok(())
 }

@@ -4,6 +4,8 @@
 //! `EXPERTILE_REQUIRE=cuda,hip` makes a missing device of a platform a failure. A file here is included by the fuzz
 //! targets too where it has a `Case`.
 
+#[cfg(any(feature = "cuda", feature = "hip"))]
+mod agree;
 mod errors;
 mod graph;
 mod harness;

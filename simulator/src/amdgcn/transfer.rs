@@ -46,7 +46,8 @@ pub(super) fn transfer(
             if mask == 0 {
                 continue;
             }
-            let addresses = half_of(&pending.addresses, half).map(|address| address.wrapping_add(start.into()));
+            let addresses =
+                half_of(&pending.addresses, half).map(|address| address.wrapping_add(start.into()));
             let warp = x.wave.place.wave;
             let access = Access { addresses: &addresses, mask, bytes: piece, order, warp };
             match what.action {
