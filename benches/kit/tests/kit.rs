@@ -178,14 +178,17 @@ fn the_whole_kit_runs_on_amd_devices() {
     assert!(line(&table, "benches cases passed").contains("3 of 3"), "{table}");
     let sanitizer = line(&table, "sanitizer compute-sanitizer skipped");
     assert!(sanitizer.contains("for NVIDIA devices only"), "{table}");
-    assert!(table.contains("rope            bf16   gfx942"), "{table}");
+    let proven = line(&table, "rope ");
+    assert!(proven.contains("gfx942") && proven.ends_with("simulated"), "{table}");
 
     let files = kit.archive();
     assert_eq!(files.iter().filter(|(path, _)| path.starts_with("probes")).count(), 16);
     let ledger = text(&files, "ledger.csv");
     let proofs: Vec<&str> = ledger.lines().skip(1).collect();
-    // Three operators in three dtypes.
-    assert_eq!(proofs.len(), 9, "{ledger}");
+    // Which dtypes are drawn depends on the seed.
+    for operator in ["layer_norm", "rms_norm", "rope"] {
+        assert!(ledger.contains(&format!(",gfx942,{operator},")), "{ledger}");
+    }
     for proof in proofs {
         let fields: Vec<&str> = proof.split(',').collect();
         assert_eq!(fields[2..4], ["hip", "simulated gfx942"], "{proof}");
