@@ -10,8 +10,8 @@ DEVICES := expertile/cuda,expertile/hip,expertile/probes
 # Runs a command on simulated devices.
 SIMULATE := cargo run --quiet --release -p expertile-simulator --bin simulate --
 
-# What runs on devices; a device of the platform that is missing is a failure.
-ON_DEVICES = env EXPERTILE_REQUIRE=$(1),simulated cargo test --release --features $(DEVICES)
+# What runs on devices; one that EXPERTILE_REQUIRE names and that is missing is a failure.
+ON_DEVICES := cargo test --release --features $(DEVICES)
 
 # The tests that ask devices, and what replays the fuzz corpus on them.
 DEVICE_TESTS := -p expertile -p expertile-fuzz --lib --test simulated --test info --test corpus
@@ -22,10 +22,9 @@ DEVICE_TESTS := -p expertile -p expertile-fuzz --lib --test simulated --test inf
 test: toolchain lint
 	EXPERTILE_REQUIRE=cuda,hip,llvm cargo test --release -p expertile-simulator
 	cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
-	$(SIMULATE) sm_80,sm_90a $(call ON_DEVICES,cuda) $(DEVICE_TESTS)
-	PROPTEST_CASES=8 $(SIMULATE) sm_89 $(call ON_DEVICES,cuda) -p expertile --lib
-	$(SIMULATE) gfx90a,gfx942 $(call ON_DEVICES,hip) $(DEVICE_TESTS)
-	PROPTEST_CASES=8 $(SIMULATE) gfx950 $(call ON_DEVICES,hip) -p expertile --lib
+	EXPERTILE_REQUIRE=cuda,simulated $(SIMULATE) sm_80,sm_90a $(ON_DEVICES) $(DEVICE_TESTS)
+	EXPERTILE_REQUIRE=hip,simulated $(SIMULATE) gfx90a,gfx942 $(ON_DEVICES) $(DEVICE_TESTS)
+	PROPTEST_CASES=8 EXPERTILE_REQUIRE=cuda,hip $(SIMULATE) sm_89,gfx950 $(ON_DEVICES) -p expertile --lib
 	$(SIMULATE) sm_90a,gfx942 cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),$(DEVICES)
 	$(MAKE) kit-test
 	src/tests/mutants/run.sh 3
@@ -34,8 +33,7 @@ test: toolchain lint
 test-deep: toolchain lint
 	EXPERTILE_REQUIRE=cuda,hip,llvm EXPERTILE_SIM_SEEDS=1000 cargo test --release -p expertile-simulator
 	PROPTEST_CASES=4096 cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
-	PROPTEST_CASES=2048 $(SIMULATE) sm_80,sm_89,sm_90a $(call ON_DEVICES,cuda) $(DEVICE_TESTS)
-	PROPTEST_CASES=2048 $(SIMULATE) gfx90a,gfx942,gfx950 $(call ON_DEVICES,hip) $(DEVICE_TESTS)
+	PROPTEST_CASES=2048 EXPERTILE_REQUIRE=cuda,hip,simulated $(SIMULATE) sm_80,sm_89,sm_90a,gfx90a,gfx942,gfx950 $(ON_DEVICES) $(DEVICE_TESTS)
 	src/tests/mutants/run.sh
 
 # Breaks the code in every way listed in src/tests/mutants and requires that a test notices.
@@ -76,7 +74,7 @@ bench: toolchain
 gpu-kit: toolchain
 	cargo run --quiet --release -p expertile-kit --bin pack
 
-# The kit on a simulated device, unpacked where nothing of Rust is found.
+# The kit on simulated devices, unpacked where nothing of Rust is found.
 kit-test: gpu-kit
 	cargo build --quiet --release -p expertile-simulator
 	EXPERTILE_REQUIRE=kit EXPERTILE_KIT=$(CURDIR)/target/gpu-kit.tar.gz EXPERTILE_SIMULATE=$(CURDIR)/target/release/simulate \
