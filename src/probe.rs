@@ -36,7 +36,7 @@ impl Instruction {
 }
 
 /// Every instruction probe: those of CUDA alone, then those of both platforms, then those of HIP alone.
-pub const INSTRUCTIONS: [Instruction; 30] = [
+pub const INSTRUCTIONS: [Instruction; 31] = [
     instruction("probe_min_nan_f32", 2, 1),
     instruction("probe_max_nan_f32", 2, 1),
     instruction("probe_cvt_rn_bf16x2_f32", 2, 1),
@@ -69,6 +69,7 @@ pub const INSTRUCTIONS: [Instruction; 30] = [
     instruction("probe_dpp_quad_perm", 1, 2),
     instruction("probe_dpp_row_mirror", 1, 2),
     instruction("probe_readlane", 1, 2),
+    instruction("probe_wave_sum", 1, 1),
 ];
 
 /// Where the first part of them ends, and the second.

@@ -179,3 +179,11 @@ extern "C" __global__
         out[1] = bits(readlane_f32(number(in[0]), 48));
     });
 }
+
+extern "C" __global__
+    __attribute__((amdgpu_flat_work_group_size(PROBE_THREADS, PROBE_THREADS))) void
+    probe_wave_sum(const ProbeParams p) {
+    each<1, 1>(p, [](const uint32_t *in, uint32_t *out) {
+        out[0] = bits(wave_sum(number(in[0])));
+    });
+}

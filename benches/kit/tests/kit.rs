@@ -182,7 +182,7 @@ fn the_whole_kit_runs_on_amd_devices() {
     assert!(proven.contains("gfx942") && proven.ends_with("simulated"), "{table}");
 
     let files = kit.archive();
-    assert_eq!(files.iter().filter(|(path, _)| path.starts_with("probes")).count(), 16);
+    assert_eq!(files.iter().filter(|(path, _)| path.starts_with("probes")).count(), 17);
     let ledger = text(&files, "ledger.csv");
     let proofs: Vec<&str> = ledger.lines().skip(1).collect();
     // Which dtypes are drawn depends on the seed.

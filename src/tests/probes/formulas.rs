@@ -9,6 +9,8 @@ pub(super) enum Judge {
     Bits(fn(&[u32], usize) -> [u32; 2]),
     /// An f32, bit for bit unless it is NaN.
     Number(fn(&[u32]) -> u32),
+    /// The same from the inputs of 64 lanes, which are a wave.
+    OfWave(fn(&[u32]) -> u32),
     /// Pairs of 16 bits each, bit for bit unless the number is NaN.
     Halves { want: fn(&[u32]) -> [u32; 2], is_nan: fn(u16) -> bool },
     /// Off by at most the bound for the exact result.
@@ -69,6 +71,14 @@ pub(super) fn judge_of(name: &str) -> Option<Judge> {
         "dpp_quad_perm" => Judge::Bits(|x, lane| [x[lane ^ 1], x[lane ^ 2]]),
         "dpp_row_mirror" => Judge::Bits(|x, lane| [x[lane ^ 7], x[lane ^ 15]]),
         "readlane" => Judge::Bits(|x, _| [x[16], x[48]]),
+        // Pairs, pairs of pairs, and so on within rows of sixteen, then the four rows.
+        "wave_sum" => Judge::OfWave(|x| {
+            let own: Vec<f32> = x.iter().map(|&bits| f(bits)).collect();
+            let rows = [1, 2, 7, 15].into_iter().fold(own, |sums, other| {
+                (0..64).map(|lane| sums[lane] + sums[lane ^ other]).collect()
+            });
+            ((rows[0] + rows[16]) + (rows[32] + rows[48])).to_bits()
+        }),
         "sincos" => Judge::Bits(|x, lane| {
             let (sine, cosine) = expertile_kernels_cuda::host_sincos(f(x[lane]));
             [sine.to_bits(), cosine.to_bits()]

@@ -64,17 +64,18 @@ impl Answers {
                     "{name}: element {element}: {given:08x?} gave {got:08x?}, not {want:08x?}"
                 ))
             };
+            let wave = element / 64 * 64;
+            let lanes = &self.input[wave * inputs..][..64 * inputs];
             match judge {
                 Judge::Bits(formula) => {
-                    let wave = element / 64 * 64;
-                    let lanes = &self.input[wave * inputs..][..64 * inputs];
                     let want = formula(lanes, element % 64);
                     if got != &want[..outputs] {
                         return wrong(&&want[..outputs]);
                     }
                 }
-                Judge::Number(formula) => {
-                    let want = formula(given);
+                Judge::Number(formula) | Judge::OfWave(formula) => {
+                    let of_wave = matches!(judge, Judge::OfWave(_));
+                    let want = formula(if of_wave { lanes } else { given });
                     let [got, want_number] = [got[0], want].map(f32::from_bits);
                     if got.to_bits() != want && !(got.is_nan() && want_number.is_nan()) {
                         return wrong(&want);
