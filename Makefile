@@ -10,26 +10,30 @@ DEVICES := expertile/cuda,expertile/hip,expertile/probes
 # Runs a command on simulated devices.
 SIMULATE := cargo run --quiet --release -p expertile-simulator --bin simulate --
 
-# What runs on devices; a device that is missing is a failure.
-ON_DEVICES := env EXPERTILE_REQUIRE=cuda,simulated cargo test --release --features $(DEVICES)
+# What runs on devices; one that EXPERTILE_REQUIRE names and that is missing is a failure.
+ON_DEVICES := cargo test --release --features $(DEVICES)
+
+# The tests that ask devices, and what replays the fuzz corpus on them.
+DEVICE_TESTS := -p expertile -p expertile-fuzz --lib --test simulated --test info --test corpus
 
 .PHONY: test test-deep mutants toolchain prebuilt lint bench peers peers-self-test gpu-kit ledger kit-test
 
 # The simulator, then the rest without a driver, then on simulated devices, then a few of the mutants.
 test: toolchain lint
-	EXPERTILE_REQUIRE=cuda,llvm cargo test --release -p expertile-simulator
+	EXPERTILE_REQUIRE=cuda,hip,llvm cargo test --release -p expertile-simulator
 	cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
-	$(SIMULATE) sm_80,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test info --test corpus
-	PROPTEST_CASES=8 $(SIMULATE) sm_89 $(ON_DEVICES) -p expertile --lib
-	$(SIMULATE) sm_90a cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),$(DEVICES)
+	EXPERTILE_REQUIRE=cuda,simulated $(SIMULATE) sm_80,sm_90a $(ON_DEVICES) $(DEVICE_TESTS)
+	EXPERTILE_REQUIRE=hip,simulated $(SIMULATE) gfx90a,gfx942 $(ON_DEVICES) $(DEVICE_TESTS)
+	PROPTEST_CASES=8 EXPERTILE_REQUIRE=cuda,hip $(SIMULATE) sm_89,gfx950 $(ON_DEVICES) -p expertile --lib
+	$(SIMULATE) sm_90a,gfx942 cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),$(DEVICES)
 	$(MAKE) kit-test
 	src/tests/mutants/run.sh 3
 
 # The same checks on many more samples.
 test-deep: toolchain lint
-	EXPERTILE_REQUIRE=cuda,llvm EXPERTILE_SIM_SEEDS=1000 cargo test --release -p expertile-simulator
+	EXPERTILE_REQUIRE=cuda,hip,llvm EXPERTILE_SIM_SEEDS=1000 cargo test --release -p expertile-simulator
 	PROPTEST_CASES=4096 cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
-	PROPTEST_CASES=2048 $(SIMULATE) sm_80,sm_89,sm_90a $(ON_DEVICES) -p expertile -p expertile-fuzz --lib --test simulated --test info --test corpus
+	PROPTEST_CASES=2048 EXPERTILE_REQUIRE=cuda,hip,simulated $(SIMULATE) sm_80,sm_89,sm_90a,gfx90a,gfx942,gfx950 $(ON_DEVICES) $(DEVICE_TESTS)
 	src/tests/mutants/run.sh
 
 # Breaks the code in every way listed in src/tests/mutants and requires that a test notices.
@@ -70,7 +74,7 @@ bench: toolchain
 gpu-kit: toolchain
 	cargo run --quiet --release -p expertile-kit --bin pack
 
-# The kit on a simulated device, unpacked where nothing of Rust is found.
+# The kit on simulated devices, unpacked where nothing of Rust is found.
 kit-test: gpu-kit
 	cargo build --quiet --release -p expertile-simulator
 	EXPERTILE_REQUIRE=kit EXPERTILE_KIT=$(CURDIR)/target/gpu-kit.tar.gz EXPERTILE_SIMULATE=$(CURDIR)/target/release/simulate \

@@ -19,7 +19,7 @@
 //! and of each operator it is made of.
 
 // Without a platform nothing makes a device, and what only devices need is unused.
-#![cfg_attr(not(any(feature = "cuda", feature = "hip")), allow(dead_code))]
+#![cfg_attr(not(any(feature = "cuda", feature = "hip")), allow(dead_code, unused_variables))]
 
 extern crate self as expertile;
 
@@ -66,15 +66,17 @@ pub(crate) const KERNELS: &[(&str, &[&str])] = &[
     ("rope", &rope::ENTRIES),
 ];
 
-/// The probes likewise; only CUDA has any.
-#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
-pub(crate) const PROBES: &[(&str, &[&str])] = {
+/// Those of a platform's probes likewise.
+#[cfg(any(feature = "cuda", feature = "hip"))]
+pub(crate) fn probes(platform: Platform) -> &'static [(&'static str, &'static [&'static str])] {
     #[cfg(feature = "probes")]
-    let probes = probe::KERNELS;
+    return probe::kernels(platform);
     #[cfg(not(feature = "probes"))]
-    let probes = &[];
-    probes
-};
+    {
+        let _ = platform;
+        &[]
+    }
+}
 
 /// The embedded CUDA images: source stem, architecture, bytes when unpacked.
 #[cfg(feature = "cuda")]

@@ -5,7 +5,7 @@
 
 use crate::buffer::Buffer;
 use crate::device::Device;
-use crate::driver::Geometry;
+use crate::driver::{Geometry, Platform};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::kernels::{PROBE_THREADS, ProbeParams};
@@ -28,21 +28,21 @@ const fn instruction(entry: &'static str, inputs: usize, outputs: usize) -> Inst
     Instruction { name, entry, inputs, outputs }
 }
 
-/// Every instruction probe.
-pub const INSTRUCTIONS: [Instruction; 22] = [
-    instruction("probe_add_rn_f32", 2, 1),
-    instruction("probe_mul_rn_f32", 2, 1),
-    instruction("probe_fma_rn_f32", 3, 1),
-    instruction("probe_div_rn_f32", 2, 1),
-    instruction("probe_rcp_rn_f32", 1, 1),
-    instruction("probe_sqrt_rn_f32", 1, 1),
-    instruction("probe_cvt_rn_bf16x2_f32", 2, 1),
-    instruction("probe_cvt_rn_f16x2_f32", 2, 1),
-    instruction("probe_cvt_f32_f16", 1, 1),
-    instruction("probe_cvt_rn_f32_s64", 2, 1),
-    instruction("probe_cvt_rzi_s64_f32", 1, 2),
+impl Instruction {
+    /// Whether the images of a device hold it.
+    pub fn available(&self, device: &Device) -> bool {
+        device.driver().kernel(self.entry).is_ok()
+    }
+}
+
+/// Every instruction probe: those of CUDA alone, then those of both platforms, then those of HIP alone.
+pub const INSTRUCTIONS: [Instruction; 31] = [
     instruction("probe_min_nan_f32", 2, 1),
     instruction("probe_max_nan_f32", 2, 1),
+    instruction("probe_cvt_rn_bf16x2_f32", 2, 1),
+    instruction("probe_cvt_rn_f16x2_f32", 2, 1),
+    instruction("probe_cvt_rn_f32_s64", 2, 1),
+    instruction("probe_cvt_rzi_s64_f32", 1, 2),
     instruction("probe_shfl_bfly", 2, 2),
     instruction("probe_shfl_up", 2, 2),
     instruction("probe_shfl_down", 2, 2),
@@ -51,17 +51,48 @@ pub const INSTRUCTIONS: [Instruction; 22] = [
     instruction("probe_lg2_approx_f32", 1, 1),
     instruction("probe_rcp_approx_f32", 1, 1),
     instruction("probe_rsqrt_approx_f32", 1, 1),
+    // Of both.
+    instruction("probe_add_rn_f32", 2, 1),
+    instruction("probe_mul_rn_f32", 2, 1),
+    instruction("probe_fma_rn_f32", 3, 1),
+    instruction("probe_div_rn_f32", 2, 1),
+    instruction("probe_rcp_rn_f32", 1, 1),
+    instruction("probe_sqrt_rn_f32", 1, 1),
+    instruction("probe_cvt_f32_f16", 1, 1),
     instruction("probe_sincos", 1, 2),
+    // Of HIP alone.
+    instruction("probe_cvt_f32_s32", 1, 1),
+    instruction("probe_min_num_f32", 2, 1),
+    instruction("probe_max_num_f32", 2, 1),
+    instruction("probe_pack_bf16", 4, 2),
+    instruction("probe_pack_f16", 4, 2),
+    instruction("probe_dpp_quad_perm", 1, 2),
+    instruction("probe_dpp_row_mirror", 1, 2),
+    instruction("probe_readlane", 1, 2),
+    instruction("probe_wave_sum", 1, 1),
 ];
+
+/// Where the first part of them ends, and the second.
+const OF_BOTH: usize = 14;
+const OF_HIP_ALONE: usize = 22;
 
 /// Elements must be a multiple of this: the threads of a block.
 pub const ELEMENTS: u64 = PROBE_THREADS as u64;
 
 const READ_STREAM: &str = "probe_read_stream";
 
-/// The kernels of each source file.
-pub(crate) const KERNELS: &[(&str, &[&str])] =
-    &[("probe_instructions", &ENTRIES), ("probe_stream", &[READ_STREAM])];
+/// The kernels of each source file of a platform.
+#[cfg(any(feature = "cuda", feature = "hip"))]
+pub(crate) fn kernels(platform: Platform) -> &'static [(&'static str, &'static [&'static str])] {
+    const STREAM: (&str, &[&str]) = ("probe_stream", &[READ_STREAM]);
+    const CUDA: &[(&str, &[&str])] =
+        &[("probe_instructions", ENTRIES.split_at(OF_HIP_ALONE).0), STREAM];
+    const HIP: &[(&str, &[&str])] = &[("probe_instructions", ENTRIES.split_at(OF_BOTH).1), STREAM];
+    match platform {
+        Platform::Cuda => CUDA,
+        Platform::Hip => HIP,
+    }
+}
 
 const ENTRIES: [&str; INSTRUCTIONS.len()] = {
     let mut entries = [""; INSTRUCTIONS.len()];
@@ -119,14 +150,14 @@ pub fn run(
     unsafe { launch(stream, instruction.entry, elements / ELEMENTS, input, output, elements) }
 }
 
-/// Whether the images of a device hold the probes.
+/// Whether the images of a device hold [`read_stream`].
 pub fn available(device: &Device) -> bool {
     device.driver().kernel(READ_STREAM).is_ok()
 }
 
 /// Words of `output` that [`read_stream`] needs on a device.
 pub fn read_stream_outputs(multiprocessors: u32) -> u64 {
-    // As many blocks as are resident: 2048 threads of a multiprocessor.
+    // As many blocks as are resident: 2048 threads of a multiprocessor, 32 waves of 64 of a compute unit.
     u64::from(multiprocessors) * 2048
 }
 

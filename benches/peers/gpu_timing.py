@@ -23,15 +23,23 @@ class Machine:
         properties = torch.cuda.get_device_properties(self.device)
         self.name = properties.name
         self.l2_bytes = getattr(properties, "L2_cache_size", 0) or 64 << 20
+        # The last level that src/hip/images.rs has too: it is not the L2 that the runtime states.
+        if self.architecture() in ("gfx942", "gfx950"):
+            self.l2_bytes = max(self.l2_bytes, 256 << 20)
         self.memory_bytes = properties.total_memory
         words = 2 * self.l2_bytes // 4
         self.flush_buffer = torch.ones(words, dtype=torch.int32, device=self.device)
+
+    def architecture(self):
+        if torch.version.hip:
+            return torch.cuda.get_device_properties(self.device).gcnArchName.split(":")[0]
+        return "sm_%d%d" % torch.cuda.get_device_capability(self.device)
 
     def describe(self):
         answer = {"name": self.name, "l2_bytes": self.l2_bytes, "simulated": self.simulated}
         if not self.simulated:
             answer["platform"] = "hip" if torch.version.hip else "cuda"
-            answer["architecture"] = "sm_%d%d" % torch.cuda.get_device_capability(self.device)
+            answer["architecture"] = self.architecture()
         return answer
 
     def synchronize(self):

@@ -42,7 +42,7 @@ pub(crate) fn compile_all(
 ) -> Result<Vec<Built>, String> {
     let job = |&(stem, architecture): &(&'_ str, &'_ str)| Job {
         package: package.to_owned(),
-        folder: out.join(format!("{stem}.{architecture}")),
+        folder: out.join(format!("{}.{architecture}", name_of(stem))),
         toolchain,
         line_info,
         stem: stem.to_owned(),
@@ -52,18 +52,24 @@ pub(crate) fn compile_all(
     jobs::run_all(&jobs, workers)
 }
 
+/// A stem without its folder.
+fn name_of(stem: &str) -> &str {
+    stem.rsplit('/').next().unwrap_or(stem)
+}
+
 struct Job<'a> {
     package: PathBuf,
     folder: PathBuf,
     toolchain: &'a Toolchain,
     line_info: bool,
+    /// With its folder in the package.
     stem: String,
     architecture: String,
 }
 
 impl jobs::Job for Job<'_> {
     fn name(&self) -> &str {
-        &self.stem
+        name_of(&self.stem)
     }
 
     fn architecture(&self) -> &str {

@@ -1,7 +1,7 @@
 //! Compiles every kernel for every architecture, checks the results, and embeds them.
 //!
 //! Without a HIP compiler the images of `prebuilt/` are embedded, if they were made from these very
-//! sources. On docs.rs nothing is.
+//! sources. On docs.rs nothing is. Feature `probes` adds the kernels of `probes/`.
 
 mod code_object;
 mod compile;
@@ -16,6 +16,9 @@ use std::{env, fs};
 use jobs::Built;
 use toolchain::{ARCHITECTURES, Toolchain};
 
+#[cfg(feature = "probes")]
+const PROBES: [&str; 2] = ["probes/probe_instructions", "probes/probe_stream"];
+
 fn main() {
     if let Err(message) = run() {
         println!("cargo::error={}", message.trim().replace('\n', "; "));
@@ -27,7 +30,7 @@ fn run() -> Result<(), String> {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap());
     println!("cargo::rerun-if-env-changed=DOCS_RS");
     if env::var_os("DOCS_RS").is_some() {
-        return embed(&out, &[], "");
+        return embed(&out, &[], &[], "");
     }
     let sources = manifest::sources(&package)?;
     println!("cargo::rerun-if-changed=.");
@@ -39,8 +42,9 @@ fn run() -> Result<(), String> {
         println!("cargo::rerun-if-changed={}", path.display());
     }
 
-    let built = match toolchain::find()? {
-        Some(toolchain) => build(&package, &out, &toolchain, &stems(&sources))?,
+    let toolchain = toolchain::find()?;
+    let built = match &toolchain {
+        Some(toolchain) => build(&package, &out, toolchain, &stems(&sources))?,
         None => manifest::prebuilt(
             &package.join("prebuilt"),
             &sources,
@@ -48,8 +52,17 @@ fn run() -> Result<(), String> {
             toolchain::REMEDY,
         )?,
     };
+    #[cfg(feature = "probes")]
+    let probes = {
+        let toolchain = toolchain
+            .ok_or_else(|| format!("feature probes needs a HIP compiler: {}", toolchain::REMEDY))?;
+        build(&package, &out, &toolchain, &PROBES.map(String::from))?
+    };
+    #[cfg(not(feature = "probes"))]
+    let probes = Vec::new();
     jobs::write(&out, &built)?;
-    embed(&out, &built, &manifest::write(&sources, &built))
+    jobs::write(&out, &probes)?;
+    embed(&out, &built, &probes, &manifest::write(&sources, &built))
 }
 
 /// The kernels among the sources.
@@ -74,8 +87,11 @@ fn build(
 }
 
 /// Writes the Rust that embeds the images.
-fn embed(out: &Path, built: &[Built], manifest: &str) -> Result<(), String> {
-    let rust =
-        [jobs::table("Every image, sorted by stem.", "IMAGES", built), manifest::rust(manifest)];
+fn embed(out: &Path, built: &[Built], probes: &[Built], manifest: &str) -> Result<(), String> {
+    let rust = [
+        jobs::table("Every image, sorted by stem.", "IMAGES", built),
+        jobs::table("The images of the probes: none without the feature.", "PROBES", probes),
+        manifest::rust(manifest),
+    ];
     fs::write(out.join("images.rs"), rust.concat()).map_err(|e| e.to_string())
 }

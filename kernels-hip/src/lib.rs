@@ -31,5 +31,5 @@ impl Image {
     }
 }
 
-// `IMAGES` and `MANIFEST`.
+// `IMAGES`, `PROBES` and `MANIFEST`.
 include!(concat!(env!("OUT_DIR"), "/images.rs"));

@@ -99,7 +99,7 @@ impl Cuda {
     /// Loads every image of the device's architecture, so that no operator loads anything.
     fn load(&mut self) -> Result<()> {
         let _current = Current::enter(self.context)?;
-        for (stem, entries) in crate::KERNELS.iter().chain(crate::PROBES) {
+        for (stem, entries) in crate::KERNELS.iter().chain(crate::probes(Platform::Cuda)) {
             let library = self.load_image(stem, self.info.images)?;
             for &entry in *entries {
                 self.kernels.insert(entry, kernel_of(library, entry)?);

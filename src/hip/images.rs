@@ -2,7 +2,7 @@
 
 use crate::driver::Platform;
 use crate::error::{Error, Result};
-use expertile_kernels_hip::IMAGES;
+use expertile_kernels_hip::{IMAGES, PROBES};
 
 /// The architecture in the runtime's name of it: `gfx90a` of `gfx90a:sramecc+:xnack-`.
 ///
@@ -27,8 +27,10 @@ pub(super) fn for_architecture(architecture: &str) -> Option<(&'static str, u64)
 
 /// One source's image for an architecture.
 pub(super) fn decompress(stem: &str, architecture: &str) -> Result<Vec<u8>> {
-    let image =
-        IMAGES.iter().find(|image| image.stem == stem && image.architecture == architecture);
+    let image = IMAGES
+        .iter()
+        .chain(PROBES)
+        .find(|image| image.stem == stem && image.architecture == architecture);
     let image = image.ok_or_else(|| Error::Unavailable {
         platform: Platform::Hip,
         reason: format!("no image of {stem} for {architecture}: built without kernels"),

@@ -117,8 +117,8 @@ impl Hip {
     /// Loads every image of the device's architecture, so that no operator loads anything.
     fn load(&mut self) -> Result<()> {
         let _current = Current::enter(self.runtime, self.info.ordinal)?;
-        for (stem, entries) in crate::KERNELS {
-            let module = self.load_image(stem)?;
+        for (stem, entries) in crate::KERNELS.iter().chain(crate::probes(Platform::Hip)) {
+            let module = self.load_image(stem, self.info.images)?;
             for &entry in *entries {
                 self.kernels.insert(entry, self.kernel_of(module, entry)?);
             }
@@ -127,8 +127,7 @@ impl Hip {
     }
 
     /// Loads an image on the current device.
-    fn load_image(&mut self, stem: &str) -> Result<sys::hipModule_t> {
-        let images = self.info.images;
+    fn load_image(&mut self, stem: &str, images: &str) -> Result<sys::hipModule_t> {
         let image = images::decompress(stem, images)?;
         let mut module = null_mut();
         // SAFETY: `image` is a whole code object, which is kept as long as the module; `module` is a
@@ -137,6 +136,14 @@ impl Hip {
         self.check(code, || format!("hipModuleLoadData({stem}, {images})"))?;
         self.modules.push((module, image));
         Ok(module)
+    }
+
+    /// Whether the runtime takes an image, down to one of its kernels: some load late.
+    #[cfg(all(test, feature = "probes", feature = "cuda"))]
+    pub(crate) fn try_image(mut self, stem: &str, images: &str, entry: &str) -> Result<()> {
+        let _current = Current::enter(self.runtime, self.info.ordinal)?;
+        let module = self.load_image(stem, images)?;
+        self.kernel_of(module, entry).map(drop)
     }
 
     fn kernel_of(&self, module: sys::hipModule_t, entry: &str) -> Result<RawKernel> {

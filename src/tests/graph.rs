@@ -129,7 +129,7 @@ fn a_capture_survives_what_other_threads_drop() -> Result<()> {
         let mut recorded = Buffers::new(&stream)?;
         let (platform, ordinal) = (device.info().platform, device.info().ordinal);
         let (buffer, again) =
-            (Buffer::new(&device, Dtype::F32, 1000)?, Device::open(platform, ordinal)?);
+            (Buffer::new(device, Dtype::F32, 1000)?, Device::open(platform, ordinal)?);
         // SAFETY: `recorded` outlives the graph, which is never launched.
         let graph = unsafe {
             Graph::capture(&stream, |stream| {

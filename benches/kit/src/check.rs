@@ -15,7 +15,9 @@ pub fn find(context: &Context, deadline: Instant) -> Result<device::Device, Stri
     let answer = service.ask(&json!({ "do": "list" }), deadline);
     let reason = || {
         let log = std::fs::read_to_string(context.log("device")).unwrap_or_default();
-        log.lines().next().unwrap_or("it says nothing").to_owned()
+        // A line for each platform.
+        let lines: Vec<&str> = log.lines().take(4).collect();
+        if lines.is_empty() { "it says nothing".to_owned() } else { lines.join("; ") }
     };
     let answer = answer.map_err(|error| format!("{error}: {}", reason()))?;
     device::Device::read(&answer).ok_or_else(|| format!("not understood: {answer}"))
@@ -26,11 +28,14 @@ pub fn run(context: &Context, deadline: Instant) -> Vec<Row> {
         child::run(&mut Command::new(context.binary("info")), &context.log("info"), deadline);
     let mut rows = vec![row("info starts", &info, "")];
     let Some(device) = &context.device else { return rows };
-    let (major, minor) = (device.driver_version / 1000, device.driver_version % 1000 / 10);
-    let note = format!("{}, {}, driver for CUDA {major}.{minor}", device.name, device.architecture);
+    let note = format!("{}, {}, {}", device.name, device.architecture, device.driver());
     rows.push(Row::new(PART, "device", Verdict::Passed, note));
+    let (test, control) = match device.platform.as_str() {
+        "cuda" => ("the_machine_code_runs", "with CUDA_DISABLE_PTX_JIT=1; PTX alone is refused"),
+        _ => ("another_architecture_is_refused", "an image of another architecture is refused"),
+    };
     let mut command = Command::new(context.binary("suite"));
-    command.args(["--exact", "tests::probes::machine_code::the_machine_code_runs", "--nocapture"]);
+    command.args(["--exact", &format!("tests::probes::machine_code::{test}"), "--nocapture"]);
     let log = context.log("machine-code");
     let ended = child::run(command.env("CUDA_DISABLE_PTX_JIT", "1"), &log, deadline);
     let printed = std::fs::read_to_string(log).unwrap_or_default();
@@ -39,7 +44,7 @@ pub fn run(context: &Context, deadline: Instant) -> Vec<Row> {
         // Passing without having asked proves nothing.
         rows.push(Row::new(PART, name, Verdict::Failed, "the control did not run"));
     } else {
-        rows.push(row(name, &ended, "with CUDA_DISABLE_PTX_JIT=1; PTX alone is refused"));
+        rows.push(row(name, &ended, control));
     }
     rows
 }

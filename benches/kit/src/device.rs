@@ -26,6 +26,15 @@ impl Device {
         })
     }
 
+    /// The driver, in its vendor's way of counting.
+    pub fn driver(&self) -> String {
+        let version = self.driver_version;
+        match self.platform.as_str() {
+            "cuda" => format!("driver for CUDA {}.{}", version / 1000, version % 1000 / 10),
+            _ => format!("HIP {}.{}", version / 10_000_000, version % 10_000_000 / 100_000),
+        }
+    }
+
     /// For names of files: `nvidia-h100-80gb-hbm3`.
     pub fn slug(&self) -> String {
         let dashed: String = (self.name.chars())

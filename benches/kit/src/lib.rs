@@ -12,6 +12,7 @@ pub mod check;
 pub mod child;
 pub mod clock;
 pub mod device;
+pub mod images;
 pub mod ledger;
 pub mod manifest;
 pub mod plot;

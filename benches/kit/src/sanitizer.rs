@@ -28,7 +28,7 @@ fn find() -> Option<PathBuf> {
 pub fn run(context: &Context, deadline: Instant) -> Vec<Row> {
     let cuda = context.device.as_ref().is_some_and(|device| device.platform == "cuda");
     let Some(program) = find().filter(|_| cuda) else {
-        let note = if cuda { "no compute-sanitizer here" } else { "for CUDA only" };
+        let note = if cuda { "no compute-sanitizer here" } else { "for NVIDIA devices only" };
         return vec![Row::new(PART, "compute-sanitizer", Verdict::Skipped, note)];
     };
     let mut rows = Vec::new();

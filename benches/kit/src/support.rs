@@ -1,34 +1,16 @@
 //! The README's support table, from the images that are embedded and the ledger.
 
+use crate::images::{Embedded, embedded};
 use crate::ledger::Line;
-use expertile_kernels_cuda::{IMAGES, Image};
 
 pub const BEGIN: &str = "<!-- support table: EXPERTILE_BLESS=1 make ledger rewrites it -->";
 pub const END: &str = "<!-- end of the support table -->";
 
 /// What `make test` executes on simulated devices.
-const SIMULATED: [&str; 3] = ["sm_80", "sm_89", "sm_90a"];
-
-/// The dtypes of an image's entries, `rope_bf16_interleaved` is one of bf16; from the PTX in it.
-fn dtypes(image: &Image) -> Vec<String> {
-    let bytes = image.decompress();
-    let text = String::from_utf8_lossy(&bytes);
-    let mut dtypes = Vec::new();
-    for part in text.split(".entry ").skip(1) {
-        let Some(entry) = part.split('(').next().map(str::trim) else { continue };
-        let Some(rest) = entry.strip_prefix(image.stem).and_then(|r| r.strip_prefix('_')) else {
-            continue;
-        };
-        let dtype = rest.split('_').next().unwrap_or_default().to_owned();
-        if !dtypes.contains(&dtype) {
-            dtypes.push(dtype);
-        }
-    }
-    dtypes
-}
+const SIMULATED: [&str; 6] = ["sm_80", "sm_89", "sm_90a", "gfx90a", "gfx942", "gfx950"];
 
 /// How an image is known to be right for a dtype.
-fn state(image: &Image, dtype: &str, ledger: &[Line]) -> String {
+fn state(image: &Embedded, dtype: &str, ledger: &[Line]) -> String {
     let proofs = ledger.iter().filter(|line| {
         line.sha256 == image.sha256 && line.dtype == dtype && line.operator == image.stem
     });
@@ -41,23 +23,24 @@ fn state(image: &Image, dtype: &str, ledger: &[Line]) -> String {
 
 /// The images in which some dtype has no proof: stem, architecture, dtypes.
 pub fn without_proof(ledger: &[Line]) -> Vec<(&'static str, &'static str, Vec<String>)> {
-    let open = |image: &'static Image| {
-        let unproven = |dtype: &String| !state(image, dtype, ledger).starts_with("proven");
-        let dtypes: Vec<String> = dtypes(image).into_iter().filter(unproven).collect();
+    let open = |image: Embedded| {
+        let unproven = |dtype: &String| !state(&image, dtype, ledger).starts_with("proven");
+        let dtypes: Vec<String> = image.dtypes().into_iter().filter(unproven).collect();
         (!dtypes.is_empty()).then_some((image.stem, image.architecture, dtypes))
     };
-    IMAGES.iter().filter_map(open).collect()
+    embedded().into_iter().filter_map(open).collect()
 }
 
 /// The table, markers included.
 pub fn table(ledger: &[Line]) -> String {
     let mut architectures: Vec<&str> = Vec::new();
     let mut rows: Vec<(&str, String)> = Vec::new();
-    for image in IMAGES {
+    let images = embedded();
+    for image in &images {
         if !architectures.contains(&image.architecture) {
             architectures.push(image.architecture);
         }
-        for dtype in dtypes(image) {
+        for dtype in image.dtypes() {
             if !rows.contains(&(image.stem, dtype.clone())) {
                 rows.push((image.stem, dtype));
             }
@@ -73,7 +56,7 @@ pub fn table(ledger: &[Line]) -> String {
     for (stem, dtype) in &rows {
         text += &format!("| `{stem}` | {dtype} |");
         for architecture in &architectures {
-            let image = IMAGES.iter().find(|i| i.stem == *stem && i.architecture == *architecture);
+            let image = images.iter().find(|i| i.stem == *stem && i.architecture == *architecture);
             let state = image.map_or("none".into(), |image| state(image, dtype, ledger));
             text += &format!(" {state} |");
         }
@@ -95,23 +78,35 @@ mod tests {
     use crate::ledger::tests::line;
     use std::slice::from_ref;
 
+    fn image_of(stem: &str, architecture: &str) -> Embedded {
+        let mut images = embedded().into_iter();
+        images.find(|i| (i.stem, i.architecture) == (stem, architecture)).unwrap()
+    }
+
     #[test]
     fn proof_belongs_to_the_hash() {
-        let image = IMAGES.iter().find(|i| (i.stem, i.architecture) == ("rope", "sm_90a")).unwrap();
-        assert_eq!(dtypes(image), ["bf16", "f16", "f32"]);
-        assert_eq!(state(image, "bf16", &[]), "simulated");
-        let proof = line("rope", "bf16", image.sha256);
-        assert_eq!(state(image, "bf16", from_ref(&proof)), "proven on A card, 2026-01-02");
-        assert_eq!(state(image, "f16", from_ref(&proof)), "simulated");
-        assert_eq!(state(image, "bf16", &[line("rope", "bf16", "00")]), "simulated");
-        let ptx = IMAGES.iter().find(|i| (i.stem, i.architecture) == ("rope", "compute_80"));
-        assert_eq!(state(ptx.unwrap(), "bf16", &[]), "compiled");
+        for (architecture, row) in [
+            ("sm_90a", "simulated | simulated | proven on A card"),
+            (
+                "gfx942",
+                "simulated | simulated | simulated | compiled | simulated | proven on A card",
+            ),
+        ] {
+            let image = image_of("rope", architecture);
+            assert_eq!(image.dtypes(), ["bf16", "f16", "f32"]);
+            assert_eq!(state(&image, "bf16", &[]), "simulated");
+            let proof = line("rope", "bf16", image.sha256);
+            assert_eq!(state(&image, "bf16", from_ref(&proof)), "proven on A card, 2026-01-02");
+            assert_eq!(state(&image, "f16", from_ref(&proof)), "simulated");
+            assert_eq!(state(&image, "bf16", &[line("rope", "bf16", "00")]), "simulated");
 
-        let open = |ledger: &[Line]| without_proof(ledger).len();
-        assert_eq!(open(&[]), IMAGES.len());
-        let all = ["bf16", "f16", "f32"].map(|dtype| line("rope", dtype, image.sha256));
-        assert_eq!(open(&all), IMAGES.len() - 1);
-        assert!(table(&all).contains("| `rope` | f16 | simulated | simulated | proven on A card"));
+            let open = |ledger: &[Line]| without_proof(ledger).len();
+            assert_eq!(open(&[]), embedded().len());
+            let all = ["bf16", "f16", "f32"].map(|dtype| line("rope", dtype, image.sha256));
+            assert_eq!(open(&all), embedded().len() - 1);
+            assert!(table(&all).contains(&format!("| `rope` | f16 | {row}")), "{}", table(&all));
+        }
+        assert_eq!(state(&image_of("rope", "compute_80"), "bf16", &[]), "compiled");
     }
 
     #[test]

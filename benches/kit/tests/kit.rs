@@ -50,9 +50,9 @@ impl Kit {
         self.script(&self.folder.join("bin").join(binary), script);
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    fn command(&self, architecture: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.simulate);
-        command.args(["sm_90a", "./run.sh"]).args(arguments);
+        command.args([architecture, "./run.sh"]).args(arguments);
         self.alone(&mut command);
         command
     }
@@ -63,8 +63,8 @@ impl Kit {
         command.current_dir(&self.folder).env_clear().env("PATH", path);
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+    fn run(&self, architecture: &str, arguments: &[&str]) -> Output {
+        self.command(architecture, arguments).output().unwrap()
     }
 
     fn archive(&self) -> Vec<(PathBuf, Vec<u8>)> {
@@ -112,7 +112,7 @@ fn the_whole_kit_runs_without_rust() {
 while [ "${1#-}" != "$1" ]; do case $1 in --tool|--error-exitcode|--padding) shift 2 ;; *) exit 3 ;; esac; done
 exec "$@""#;
     kit.script(&kit.tools.join("compute-sanitizer"), sanitizer);
-    let output = kit.run(&["--minutes", "2"]);
+    let output = kit.run("sm_90a", &["--minutes", "2"]);
     let table = stdout(&output);
     assert!(output.status.success(), "{table}{}", String::from_utf8_lossy(&output.stderr));
     for passed in [
@@ -159,12 +159,50 @@ exec "$@""#;
 }
 
 #[test]
+fn the_whole_kit_runs_on_amd_devices() {
+    let Some(kit) = Kit::unpack("amd") else { return };
+    kit.script(&kit.tools.join("python3"), "exit 1");
+    kit.script(&kit.tools.join("compute-sanitizer"), "exit 3");
+    let output = kit.run("gfx942", &["--minutes", "2"]);
+    let table = stdout(&output);
+    assert!(output.status.success(), "{table}{}", String::from_utf8_lossy(&output.stderr));
+    for passed in [
+        "check info starts",
+        "check the images' machine code runs",
+        "properties properties",
+        "probes instructions",
+    ] {
+        assert!(line(&table, passed).contains("passed"), "{passed} in\n{table}");
+    }
+    assert!(line(&table, "check device").contains("simulated gfx942, gfx942, HIP "), "{table}");
+    assert!(line(&table, "benches cases passed").contains("3 of 3"), "{table}");
+    let sanitizer = line(&table, "sanitizer compute-sanitizer skipped");
+    assert!(sanitizer.contains("for NVIDIA devices only"), "{table}");
+    let proven = line(&table, "rope ");
+    assert!(proven.contains("gfx942") && proven.ends_with("simulated"), "{table}");
+
+    let files = kit.archive();
+    assert_eq!(files.iter().filter(|(path, _)| path.starts_with("probes")).count(), 17);
+    let ledger = text(&files, "ledger.csv");
+    let proofs: Vec<&str> = ledger.lines().skip(1).collect();
+    // Which dtypes are drawn depends on the seed.
+    for operator in ["layer_norm", "rms_norm", "rope"] {
+        assert!(ledger.contains(&format!(",gfx942,{operator},")), "{ledger}");
+    }
+    for proof in proofs {
+        let fields: Vec<&str> = proof.split(',').collect();
+        assert_eq!(fields[2..4], ["hip", "simulated gfx942"], "{proof}");
+        assert_eq!((fields[5], fields[8].len()), ("gfx942", 64), "{proof}");
+    }
+}
+
+#[test]
 fn a_part_that_hangs_ends_in_time_and_the_rest_is_kept() {
     let Some(kit) = Kit::unpack("hangs") else { return };
     kit.replace("suite", "trap '' TERM INT; sleep 1000 & sleep 1000");
     kit.script(&kit.tools.join("python3"), "trap '' TERM; while read -r line; do sleep 1000; done");
     let start = Instant::now();
-    let output = kit.run(&["--minutes", "0.3"]);
+    let output = kit.run("sm_90a", &["--minutes", "0.3"]);
     let (table, took) = (stdout(&output), start.elapsed());
     assert!(took < Duration::from_secs(28), "{took:?}\n{table}");
     assert_eq!(output.status.code(), Some(1), "{table}");
@@ -182,16 +220,8 @@ fn a_part_that_fails_is_a_line_of_the_table() {
     // Properties end by a signal; a machine-code check that says nothing proves nothing.
     kit.replace("suite", "case \"$*\" in *machine_code*) exit 0 ;; *) kill -SEGV $$ ;; esac");
     kit.script(&kit.tools.join("python3"), "exit 1");
-    let output = kit.run(&[
-        "--minutes",
-        "1",
-        "--only",
-        "check",
-        "--only",
-        "properties",
-        "--only",
-        "benches",
-    ]);
+    let only = ["check", "properties", "benches"].map(|part| ["--only", part]);
+    let output = kit.run("sm_90a", &[&["--minutes", "1"][..], only.as_flattened()].concat());
     let table = stdout(&output);
     assert_eq!(output.status.code(), Some(1), "{table}");
     assert!(line(&table, "properties properties FAILED").contains("ended by signal 11"));

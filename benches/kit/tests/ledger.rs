@@ -14,3 +14,16 @@ fn the_support_table_is_up_to_date() {
     let wanted = support::insert(&readme, &support::table(&lines)).expect("it has its place");
     assert!(readme == wanted, "stale: run EXPERTILE_BLESS=1 make ledger");
 }
+
+#[test]
+fn images_of_both_platforms_wait_for_proof() {
+    let open = support::without_proof(&[]);
+    for stem in ["layer_norm", "rms_norm", "rope"] {
+        for architecture in ["sm_80", "sm_89", "sm_90a", "compute_80", "gfx90a", "gfx942", "gfx950"]
+        {
+            let found = open.iter().find(|(s, a, _)| (*s, *a) == (stem, architecture));
+            let (_, _, dtypes) = found.unwrap_or_else(|| panic!("no {stem} for {architecture}"));
+            assert_eq!(dtypes[..], ["bf16", "f16", "f32"], "{stem} for {architecture}");
+        }
+    }
+}

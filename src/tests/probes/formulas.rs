@@ -5,10 +5,14 @@ use half::{bf16, f16};
 /// How answers are judged.
 #[derive(Clone, Copy)]
 pub(super) enum Judge {
-    /// Bit for bit, from the inputs of the warp's 32 lanes and the lane's number.
+    /// Bit for bit, from the inputs of 64 lanes, which are a wave or two warps, and the lane's number.
     Bits(fn(&[u32], usize) -> [u32; 2]),
     /// An f32, bit for bit unless it is NaN.
     Number(fn(&[u32]) -> u32),
+    /// The same from the inputs of 64 lanes, which are a wave.
+    OfWave(fn(&[u32]) -> u32),
+    /// Pairs of 16 bits each, bit for bit unless the number is NaN.
+    Halves { want: fn(&[u32]) -> [u32; 2], is_nan: fn(u16) -> bool },
     /// Off by at most the bound for the exact result.
     Close { exact: fn(f64) -> f64, bound: fn(f64) -> f64 },
 }
@@ -23,9 +27,25 @@ pub(super) fn judge_of(name: &str) -> Option<Judge> {
         "sqrt_rn_f32" => Judge::Number(|x| f(x[0]).sqrt().to_bits()),
         "min_nan_f32" => Judge::Number(|x| extreme(x, |a, b| a < b, 1)),
         "max_nan_f32" => Judge::Number(|x| extreme(x, |a, b| a > b, 0)),
+        // CDNA3 ISA, "V_MIN_F32" and "V_MAX_F32": a number if either is one.
+        "min_num_f32" => {
+            Judge::Number(|x| number_of(x).unwrap_or_else(|| extreme(x, |a, b| a < b, 1)))
+        }
+        "max_num_f32" => {
+            Judge::Number(|x| number_of(x).unwrap_or_else(|| extreme(x, |a, b| a > b, 0)))
+        }
+        "cvt_f32_s32" => Judge::Number(|x| (x[0] as i32 as f32).to_bits()),
         "cvt_f32_f16" => Judge::Number(|x| f16::from_bits(x[0] as u16).to_f32().to_bits()),
         "cvt_rn_bf16x2_f32" => Judge::Bits(|x, lane| [halves(x, lane, to_bf16), 0]),
         "cvt_rn_f16x2_f32" => Judge::Bits(|x, lane| [halves(x, lane, to_f16), 0]),
+        "pack_bf16" => Judge::Halves {
+            want: |x| [0, 2].map(|first| halves(&x[first..], 0, to_bf16)),
+            is_nan: |half| bf16::from_bits(half).is_nan(),
+        },
+        "pack_f16" => Judge::Halves {
+            want: |x| [0, 2].map(|first| halves(&x[first..], 0, to_f16)),
+            is_nan: |half| f16::from_bits(half).is_nan(),
+        },
         "cvt_rn_f32_s64" => Judge::Bits(|x, lane| {
             let integer = u64::from(x[2 * lane + 1]) << 32 | u64::from(x[2 * lane]);
             [(integer as i64 as f32).to_bits(), 0]
@@ -46,6 +66,18 @@ pub(super) fn judge_of(name: &str) -> Option<Judge> {
                 let by = x[2 * lane + 1] as usize;
                 x[2 * (lane / width * width + by % width)]
             })
+        }),
+        // CDNA3 ISA, 13.3.9 DPP: a row has sixteen lanes.
+        "dpp_quad_perm" => Judge::Bits(|x, lane| [x[lane ^ 1], x[lane ^ 2]]),
+        "dpp_row_mirror" => Judge::Bits(|x, lane| [x[lane ^ 7], x[lane ^ 15]]),
+        "readlane" => Judge::Bits(|x, _| [x[16], x[48]]),
+        // Pairs, pairs of pairs, and so on within rows of sixteen, then the four rows.
+        "wave_sum" => Judge::OfWave(|x| {
+            let own: Vec<f32> = x.iter().map(|&bits| f(bits)).collect();
+            let rows = [1, 2, 7, 15].into_iter().fold(own, |sums, other| {
+                (0..64).map(|lane| sums[lane] + sums[lane ^ other]).collect()
+            });
+            ((rows[0] + rows[16]) + (rows[32] + rows[48])).to_bits()
         }),
         "sincos" => Judge::Bits(|x, lane| {
             let (sine, cosine) = expertile_kernels_cuda::host_sincos(f(x[lane]));
@@ -88,6 +120,15 @@ fn extreme(x: &[u32], better: fn(f32, f32) -> bool, zero_sign: u32) -> u32 {
         return if x[0] >> 31 == zero_sign { x[0] } else { x[1] };
     }
     if better(b, a) { x[1] } else { x[0] }
+}
+
+/// The one that is a number, or the first NaN; none if both are numbers.
+fn number_of(x: &[u32]) -> Option<u32> {
+    match (f(x[0]).is_nan(), f(x[1]).is_nan()) {
+        (true, false) => Some(x[1]),
+        (false, false) => None,
+        _ => Some(x[0]),
+    }
 }
 
 fn halves(x: &[u32], lane: usize, convert: fn(f32) -> u16) -> u32 {

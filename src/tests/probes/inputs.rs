@@ -49,6 +49,8 @@ pub(super) fn of(instruction: &Instruction, elements: usize) -> Vec<u32> {
                     _ if element / 32 < 32 => (element / 32) as u32,
                     _ => random.u32(..32),
                 },
+                // Numbers of like size in every other wave.
+                "wave_sum" if element / 64 % 2 == 1 => (2.0 * random.f32() - 1.0).to_bits(),
                 "cvt_f32_f16" => 16 * element as u32 + random.u32(..16),
                 "sincos" => angle(element, &mut random),
                 "cvt_rn_f32_s64" => integer_half(element, input, &mut random),

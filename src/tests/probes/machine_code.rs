@@ -1,9 +1,12 @@
-//! Whether it is the images' machine code that runs, and not their PTX compiled anew.
+//! Whether it is the images' machine code that runs.
 //!
-//! The driver takes machine code where it finds any for the device. Under `CUDA_DISABLE_PTX_JIT=1` it
-//! has no other choice, which a control shows: there an image of PTX alone must be refused.
+//! A CUDA driver takes machine code where it finds any for the device, and else compiles PTX. Under
+//! `CUDA_DISABLE_PTX_JIT=1` it has no other choice, which a control shows: there an image of PTX alone
+//! must be refused. A HIP image is machine code alone; its control is one of another architecture.
 
 use crate::cuda::Cuda;
+#[cfg(feature = "hip")]
+use crate::{driver::Driver, hip::Hip};
 use expertile::{Error, Result};
 
 #[test]
@@ -23,6 +26,22 @@ fn the_machine_code_runs() -> Result<()> {
             control?;
             println!("PTX alone loads; with CUDA_DISABLE_PTX_JIT=1 it must not");
         }
+    }
+    Ok(())
+}
+
+#[cfg(feature = "hip")]
+#[test]
+fn another_architecture_is_refused() -> Result<()> {
+    for ordinal in 0..Hip::count().unwrap_or(0) {
+        // With every image of the device's architecture.
+        let hip = Hip::open(ordinal)?;
+        let other = if hip.info().images == "gfx90a" { "gfx942" } else { "gfx90a" };
+        let control = hip.try_image("probe_stream", other, "probe_read_stream");
+        let Err(Error::Driver { name, .. }) = control else {
+            panic!("machine code of {other} was loaded: {control:?}");
+        };
+        println!("machine code runs: that of {other} is refused with {name}");
     }
     Ok(())
 }

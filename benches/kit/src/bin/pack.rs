@@ -1,7 +1,7 @@
 //! `pack [FOLDER]`: builds the kit and gathers it in a folder, and beside it in FOLDER.tar.gz.
 
-use expertile_kernels_cuda::IMAGES;
 use expertile_kit::archive;
+use expertile_kit::images::{Embedded, embedded};
 use expertile_kit::manifest::{Image, Manifest};
 use serde_json::Value;
 use std::ffi::OsString;
@@ -18,8 +18,8 @@ const GLIBC: (u32, u32) = (2, 35);
 /// All that a binary may be linked to.
 const LIBRARIES: [&str; 4] = ["libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"];
 
-const FEATURES: &str =
-    "expertile/cuda,expertile/probes,expertile-reference/checkpoint,expertile-reference/fast";
+const FEATURES: &str = "expertile/cuda,expertile/hip,expertile/probes,\
+                        expertile-reference/checkpoint,expertile-reference/fast";
 
 /// Each binary with the cargo arguments that build it and the target's kind and name.
 const BINARIES: [(&str, &[&str], &str, &str); 4] = [
@@ -156,12 +156,12 @@ fn manifest(root: &Path) -> Result<Manifest, String> {
     let commit =
         git(&["rev-parse", "HEAD"]).map_or("unknown".into(), |text| text.trim().to_owned());
     let dirty = git(&["status", "--porcelain"]).map_or(true, |text| !text.is_empty());
-    let image = |image: &expertile_kernels_cuda::Image| Image {
+    let image = |image: Embedded| Image {
         stem: image.stem.to_owned(),
         architecture: image.architecture.to_owned(),
         sha256: image.sha256.to_owned(),
     };
-    Ok(Manifest { commit, dirty, images: IMAGES.iter().map(image).collect() })
+    Ok(Manifest { commit, dirty, images: embedded().into_iter().map(image).collect() })
 }
 
 fn size(folder: &Path) -> std::io::Result<u64> {
