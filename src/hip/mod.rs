@@ -10,6 +10,8 @@ mod probe;
 #[cfg(feature = "rocm-rs")]
 mod rocm_rs;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 use crate::driver::{
     DeviceInfo, Driver, Geometry, Platform, RawEvent, RawGraph, RawKernel, RawStream,

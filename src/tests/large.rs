@@ -10,7 +10,8 @@ use super::norm::{self, Operator};
 use super::rms_norm::RMS_NORM;
 use super::rope;
 use crate::device::Device;
-use crate::driver::RawStream;
+use crate::driver::{DeviceInfo, RawStream};
+use crate::norm::plan;
 use expertile::{
     Buffer, Dtype, Norm, Pairing, Residual, Result, Rope, Stream, Tensor, TensorMut, rope as launch,
 };
@@ -133,6 +134,25 @@ fn many_rope_rows(stream: &Stream, tokens: usize) -> Result<(), String> {
             let (all, alone) = (pick(all), pick(alone));
             assert_eq!(alone.len(), kv_row, "{name}");
             same_bits(&name, &all, &alone)?;
+        }
+    }
+    Ok(())
+}
+
+/// More rows than a norm has blocks, so that some blocks go through two, in two waves at least: what a
+/// block keeps from one row to the next is right and is not overtaken.
+#[test]
+fn a_block_normalizes_several_rows() -> Result<(), String> {
+    let hidden_8 = 1032 / 8;
+    let blocks = devices().iter().map(|device| {
+        let DeviceInfo { multiprocessors, wave_threads, .. } = *device.info();
+        plan(u32::MAX, 8 * hidden_8 as u32, multiprocessors, wave_threads).grid[0] as usize
+    });
+    let Some(blocks) = blocks.max() else { return Ok(()) };
+    for (operator, dtype) in [(&LAYER_NORM, Dtype::Bf16), (&RMS_NORM, Dtype::F32)] {
+        for residual in [0, 3] {
+            let case = norm_case(blocks + 5, residual.into());
+            norm::check(operator, &norm::Case { hidden_8, dtype, residual, ..case })?;
         }
     }
     Ok(())

@@ -39,7 +39,7 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
     let rows = (tokens, hidden_8, 0..3usize, dtype);
     (rows, 0..4u8, epsilon, scale, offset, prop::bool::weighted(0.2), any::<u64>()).prop_map(
         |((tokens, hidden_8, gap_8, dtype), residual, epsilon, scale, offset, special, seed)| {
-            // Many tokens only with short rows: what matters is that blocks take several.
+            // Many tokens only with short rows, for time.
             let tokens = if hidden_8 > 64 { tokens.min(9) } else { tokens };
             Case { tokens, hidden_8, gap_8, dtype, residual, epsilon, scale, offset, special, seed }
         },

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Breaks the code on purpose and wants to see red: for each patch, applies it to a copy of the tree,
 # builds, runs the one test it names on a simulated device, and requires that test's message. A patch
-# that does not apply or build is a failure, not a kill.
+# that does not apply or build is a failure, not a kill. A patch without a line `device:` is for sm_90a.
 #
 #   run.sh            every mutant
-#   run.sh COUNT      as many, another choice each day
+#   run.sh COUNT      as many, another choice each day, spread over the sorted names: of both vendors
+#                     from 3 on
 #   run.sh NAME...    these
 set -euo pipefail
 
@@ -16,9 +17,11 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
 cd "$root"
 mapfile -t names < <(cd "$here" && ls ./*.patch | sed 's,^\./,,; s,\.patch$,,' | sort)
 if [[ $# -gt 0 && $1 =~ ^[0-9]+$ ]]; then
-    start=$((10#$(date +%j) * $1 % ${#names[@]}))
-    names=("${names[@]:start}" "${names[@]:0:start}")
-    names=("${names[@]:0:$1}")
+    all=("${names[@]}") names=()
+    count=$(($1 < ${#all[@]} ? $1 : ${#all[@]}))
+    for ((i = 0; i < count; ++i)); do
+        names+=("${all[(10#$(date +%j) + i * ${#all[@]} / count) % ${#all[@]}]}")
+    done
 elif [[ $# -gt 0 ]]; then
     names=("$@")
 fi
@@ -35,6 +38,8 @@ refresh() {
     return 0
 }
 
+# One set of features for both vendors, so that nothing is built twice.
+build=(cargo test --release -p expertile --features "cuda,hip")
 failures=0
 printf '%-20s %-12s %s\n' mutant kind result
 refresh
@@ -45,15 +50,17 @@ for name in "${names[@]}"; do
     [[ $(field "$name" target) == lib ]] || target=(--test "$(field "$name" target)")
     test=$(field "$name" test)
     message=$(field "$name" message)
+    device=$(field "$name" device)
+    [[ $device == gfx* ]] && platform=hip || platform=cuda
     log=$copy/$name.log
     files=$(sed -n 's,^+++ b/,,p' "$patch")
     result=
     if ! (cd "$copy" && patch -p1 --silent --no-backup-if-mismatch <"$patch") >"$log" 2>&1; then
         result="does not apply"
-    elif ! (cd "$copy" && cargo test --release -p expertile --features cuda "${target[@]}" --no-run) >"$log" 2>&1; then
+    elif ! (cd "$copy" && "${build[@]}" "${target[@]}" --no-run) >"$log" 2>&1; then
         result="does not build"
-    elif (cd "$copy" && EXPERTILE_REQUIRE=cuda,simulated timeout 300 "$CARGO_TARGET_DIR/release/simulate" sm_90a \
-        cargo test --release -p expertile --features cuda "${target[@]}" -- --exact "$test") >"$log" 2>&1; then
+    elif (cd "$copy" && EXPERTILE_REQUIRE=$platform,simulated timeout 300 "$CARGO_TARGET_DIR/release/simulate" \
+        "${device:-sm_90a}" "${build[@]}" "${target[@]}" -- --exact "$test") >"$log" 2>&1; then
         result="SURVIVED"
     elif ! grep -qE "$message" "$log"; then
         result="killed without \"$message\""
