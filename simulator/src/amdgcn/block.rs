@@ -2,7 +2,7 @@
 
 use super::execute::Execution;
 use super::function::Function;
-use super::instruction::{Operand, VECTOR};
+use super::instruction::Operand;
 use super::memory::{KERNARG, PACKET};
 use super::object::Description;
 use super::state::{Fault, State};
@@ -74,13 +74,12 @@ impl Amdgcn<'_> {
         }
         // The thread's three numbers, ten bits each.
         let [x, y, _] = self.launch.block;
-        let at = usize::from(VECTOR - VECTOR);
         for lane in 0..64 {
             let thread = wave.place.index * 64 + lane;
-            let packed = thread % x | (thread / x % y) << 10 | (thread / x / y) << 20;
-            wave.vectors[at].0[lane as usize] = packed;
+            let packed = (thread % x) | (thread / x % y) << 10 | (thread / x / y) << 20;
+            wave.vectors[0].0[lane as usize] = packed;
         }
-        wave.defined[at] = wave.exec();
+        wave.defined[0] = wave.exec();
     }
 
     fn end(&mut self, block: &Block, fault: Fault) {

@@ -24,8 +24,8 @@ pub(super) fn execute(x: &Execution<'_>, i: &Instruction) -> Option<(Lanes, u64)
     match i.opcode {
         Opcode::ds_bpermute_b32 => {
             let ((index, known_index), (values, known)) = (read(i.src[0])?, read(i.src[1])?);
-            for lane in 0..64 {
-                let from = index[lane].wrapping_add(i.offset as u32) / 4 % 64;
+            for (lane, index) in index.iter().enumerate() {
+                let from = index.wrapping_add(i.offset as u32) / 4 % 64;
                 take(lane, from as usize, values, known);
             }
             defined &= known_index;

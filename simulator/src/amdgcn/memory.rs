@@ -279,9 +279,7 @@ fn perform(x: &mut Execution<'_>, pending: &mut Pending) -> Result<(), Fault> {
         if i.format == Format::Ds {
             let offset = if place == 0 { i.offset } else { i.offset2 };
             let offset = u64::from(offset as u32) * u64::from(what.unit);
-            for lane in 0..64 {
-                pending.addresses[lane] = base[lane].wrapping_add(offset);
-            }
+            pending.addresses = base.map(|address| address.wrapping_add(offset));
         }
         super::transfer::transfer(x, i, &what, pending, place)?;
     }

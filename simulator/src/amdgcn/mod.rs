@@ -146,7 +146,7 @@ fn arguments(description: &Description, launch: &Launch<'_>) -> Result<Vec<u8>, 
         let most = description.kernel.max_threads;
         return Err(format!("{threads} threads in a workgroup, from 1 to {most}"));
     }
-    if grid.iter().zip(block).any(|(&g, &b)| g == 0 || u64::from(g) * u64::from(b) >> 32 != 0) {
+    if grid.iter().zip(block).any(|(&g, &b)| g == 0 || (u64::from(g) * u64::from(b)) >> 32 != 0) {
         return Err(format!("{grid:?} workgroups of {block:?} threads: 1 to 2^32 - 1 by axis"));
     }
     let mut bytes = vec![0; description.kernarg_bytes as usize];

@@ -205,7 +205,7 @@ pub(super) fn dpp_source(control: u16, lane: u32) -> Option<u32> {
         0x138 => lane.checked_sub(1),
         0x13C => Some((lane + 63) % 64),
         0x140 => Some(row + 15 - place),
-        0x141 => Some(lane & !7 | 7 - (lane & 7)),
+        0x141 => Some(lane & !7 | (7 - (lane & 7))),
         0x142 => row.checked_sub(1),
         0x143 => (lane >= 32).then_some(31),
         0x150..=0x15F => Some(row + by),

@@ -195,7 +195,7 @@ fn arithmetic(x: &mut Execution<'_>, i: &Instruction) -> Flow {
         s_bfm_b64 => outcome(((1u64 << (la & 63)) - 1) << (lb & 63), None),
         s_mul_i32 => outcome(la.wrapping_mul(lb).into(), None),
         s_mul_hi_u32 => outcome((va * vb) >> 32, None),
-        s_mul_hi_i32 => outcome((i64::from(ia) * i64::from(ib) >> 32) as u64, None),
+        s_mul_hi_i32 => outcome(((i64::from(ia) * i64::from(ib)) >> 32) as u64, None),
         s_bfe_u32 | s_bfe_i32 | s_bfe_u64 | s_bfe_i64 => {
             let (offset, width) = (lb & if wide { 63 } else { 31 }, (lb >> 16) & 0x7F);
             let bits = if wide { 64 } else { 32 };
@@ -262,7 +262,7 @@ fn arithmetic(x: &mut Execution<'_>, i: &Instruction) -> Flow {
         }
         s_abs_i32 => outcome(ia.unsigned_abs().into(), nonzero(ia.unsigned_abs().into())),
         s_bitreplicate_b64_b32 => {
-            let twice = (0..32).map(|at| u64::from(la >> at & 1) * 3 << (2 * at));
+            let twice = (0..32).map(|at| (u64::from(la >> at & 1) * 3) << (2 * at));
             outcome(twice.sum(), None)
         }
         _ => return x.unsupported(i),

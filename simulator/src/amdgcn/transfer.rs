@@ -216,11 +216,9 @@ fn atomic(
         }
         report_races(x, half, pending.instruction);
     }
-    for lane in 0..64 {
-        pending.data[0][lane] = old[lane] as u32;
-        if dwords == 2 {
-            pending.data[1][lane] = (old[lane] >> 32) as u32;
-        }
+    pending.data[0] = old.map(|value| value as u32);
+    if dwords == 2 {
+        pending.data[1] = old.map(|value| (value >> 32) as u32);
     }
     Ok(())
 }

@@ -271,9 +271,10 @@ fn divide_fixup(quotient: f32, denominator: f32, numerator: f32) -> f32 {
         f32::from_bits(0xFFC0_0000)
     } else if denominator == 0.0 || numerator.is_infinite() {
         signed(f32::INFINITY)
-    } else if denominator.is_infinite() || numerator == 0.0 {
-        signed(0.0)
-    } else if stored_exponent(numerator) - stored_exponent(denominator) < -150 {
+    } else if denominator.is_infinite()
+        || numerator == 0.0
+        || stored_exponent(numerator) - stored_exponent(denominator) < -150
+    {
         signed(0.0)
     } else if !quotient.is_finite() {
         signed(f32::INFINITY)
