@@ -287,6 +287,8 @@ fn planted_faults_are_reported() {
     planted("uninitialized", Kind::Uninitialized, "thread 70 (warp 1 lane 6)", 60);
     planted("same_place", Kind::Race, "write by", 60);
     planted("early_use", Kind::Hazard, "before the load into it is waited for", 60);
+    planted("unmodelled", Kind::Unsupported, "s_getreg_b32 (B8", 60);
+    planted("unmodelled_form", Kind::Unsupported, "v_add_f32 (D1", 60);
     // Only where LDS is late.
     planted("early_barrier", Kind::Race, "no barrier between", 20);
 }

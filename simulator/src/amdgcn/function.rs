@@ -1,7 +1,7 @@
 //! A kernel's code, decoded.
 
 use super::decode::{Architecture, decode};
-use super::instruction::{Form, Format, Instruction, NONE, Operand, Sdwa, VECTOR};
+use super::instruction::{Form, Format, Instruction, NONE, Operand, Sdwa, Type, VECTOR};
 use super::opcodes::Opcode;
 
 /// A kernel.
@@ -23,7 +23,8 @@ impl Function {
         while at < words.len() {
             let mut instruction = decode(&words[at..], architecture);
             if !is_modelled(&instruction) {
-                instruction.opcode = Opcode::unknown;
+                // Executing it is refused, with the name that it has.
+                instruction.format = Format::Other;
             }
             offsets.push(4 * at as u32);
             at += usize::from(instruction.dwords);
@@ -61,7 +62,20 @@ fn is_modelled(i: &Instruction) -> bool {
         Form::Sdwa(Sdwa { dst, .. }) => dst != 6 && i.dst != NONE && i.dst < VECTOR,
         _ => false,
     };
-    !(sources.iter().any(strange)
+    // What these would read is not certain: constants of 16 bits that are not of f16, signs of an
+    // integer beside a number, halves of sources outside packed instructions.
+    let short = ["_u16", "_i16", "_b16", "_bf16"].iter().any(|end| name.ends_with(end));
+    let short_constant = short && sources.iter().any(|&operand| matches!(operand, 240..=248));
+    let integer_beside = i.opcode == Opcode::v_ldexp_f32
+        || i.comparison().is_some_and(|it| matches!(it.ty, Type::ClassF32 | Type::ClassF16));
+    let integer_signs = integer_beside && (i.neg | i.abs) & 2 != 0;
+    let halves = i.format == Format::Vop3
+        && i.op_sel != 0
+        && !matches!(i.opcode, Opcode::v_pack_b32_f16 | Opcode::v_fma_f16);
+    !(short_constant
+        || integer_signs
+        || halves
+        || sources.iter().any(strange)
         || (0..sources.len()).any(|at| wide_constant(at) || half_constant(at))
         || vector && (i.omod != 0 || clamps || wide_form || sdwa_scalar))
 }

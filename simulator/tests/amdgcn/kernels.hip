@@ -159,3 +159,15 @@ KERNEL lanes(Arrays p) {
     uint32_t moved = __builtin_amdgcn_ds_bpermute(4 * ((thread() + 5) % 64), value);
     p.out[index()] = other ^ (moved << 3) ^ __builtin_amdgcn_readfirstlane(value);
 }
+
+KERNEL unmodelled(Arrays p) {
+    uint32_t mode;
+    asm volatile("s_getreg_b32 %0, hwreg(HW_REG_MODE)" : "=s"(mode));
+    p.out[index()] = mode;
+}
+
+KERNEL unmodelled_form(Arrays p) {
+    float value = f(p.a[index()]), twice;
+    asm volatile("v_add_f32 %0, %1, %1 mul:2" : "=v"(twice) : "v"(value));
+    p.out[index()] = u(twice);
+}

@@ -51,7 +51,10 @@ for name in "${names[@]}"; do
     test=$(field "$name" test)
     message=$(field "$name" message)
     device=$(field "$name" device)
-    [[ $device == gfx* ]] && platform=hip || platform=cuda
+    device=${device:-sm_90a}
+    require=simulated
+    [[ $device != *sm_* ]] || require+=,cuda
+    [[ $device != *gfx* ]] || require+=,hip
     log=$copy/$name.log
     files=$(sed -n 's,^+++ b/,,p' "$patch")
     result=
@@ -59,8 +62,8 @@ for name in "${names[@]}"; do
         result="does not apply"
     elif ! (cd "$copy" && "${build[@]}" "${target[@]}" --no-run) >"$log" 2>&1; then
         result="does not build"
-    elif (cd "$copy" && EXPERTILE_REQUIRE=$platform,simulated timeout 300 "$CARGO_TARGET_DIR/release/simulate" \
-        "${device:-sm_90a}" "${build[@]}" "${target[@]}" -- --exact "$test") >"$log" 2>&1; then
+    elif (cd "$copy" && EXPERTILE_REQUIRE=$require timeout 300 "$CARGO_TARGET_DIR/release/simulate" \
+        "$device" "${build[@]}" "${target[@]}" -- --exact "$test") >"$log" 2>&1; then
         result="SURVIVED"
     elif ! grep -qE "$message" "$log"; then
         result="killed without \"$message\""
