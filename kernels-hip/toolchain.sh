@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the HIP build and its tests need, where apt-get can: a clang that compiles for AMD's
-# GPUs, its linker, and the disassembler of the gates.
+# GPUs, its linker, the disassembler of the gates, and the llvm-mc that the simulator's decoder is
+# compared with.
 set -eu
 
 fail() {
@@ -34,11 +35,21 @@ has_compiler() {
     return 1
 }
 
-has_compiler && exit 0
+# The releases whose text the simulator's tests know.
+has_disassembler() {
+    for mc in llvm-mc-22 llvm-mc-23 llvm-mc-24 llvm-mc; do
+        case $("$mc" --version 2>/dev/null) in
+        *"LLVM version 2"[2-4].*) return 0 ;;
+        esac
+    done
+    return 1
+}
+
+has_compiler && has_disassembler && exit 0
 packages="clang-22 lld-22 llvm-22"
 remedy="install clang 22, lld 22 and llvm 22 (Debian: $packages), or set HIP_CLANG to ROCm's clang"
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    fail "no clang that compiles for gfx950: $remedy"
+    fail "no clang that compiles for gfx950, or no llvm-mc of release 22 to 24: $remedy"
 fi
 echo "installing $packages"
 export DEBIAN_FRONTEND=noninteractive
