@@ -26,6 +26,7 @@ test: toolchain lint
 	EXPERTILE_REQUIRE=hip,simulated $(SIMULATE) gfx90a,gfx942 $(ON_DEVICES) $(DEVICE_TESTS)
 	PROPTEST_CASES=8 EXPERTILE_REQUIRE=cuda,hip $(SIMULATE) sm_89,gfx950 $(ON_DEVICES) -p expertile --lib
 	$(SIMULATE) sm_90a,gfx942 cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),$(DEVICES)
+	EXPERTILE_REQUIRE=hip $(SIMULATE) gfx942 cargo test --release -p expertile --features rocm-rs --lib hip::
 	$(MAKE) kit-test
 	src/tests/mutants/run.sh 3
 

@@ -36,3 +36,23 @@ fn a_thread_keeps_its_own_device() -> Result<()> {
     }
     Ok(())
 }
+
+/// The stream is a handle of the same runtime; whoever made it keeps it.
+#[cfg(feature = "rocm-rs")]
+#[test]
+fn a_stream_of_rocm_rs_is_borrowed() -> Result<()> {
+    for ordinal in 0..Device::count(Platform::Hip).unwrap_or(0) {
+        let device = Device::hip(ordinal)?;
+        let owner = device.stream()?;
+        let theirs = ::rocm_rs::hip::Stream::from_raw(owner.raw() as *mut _);
+        let theirs = std::mem::ManuallyDrop::new(theirs);
+        // SAFETY: the owner outlives the borrow.
+        let stream = unsafe { crate::Stream::from_rocm_rs(&device, &theirs) }?;
+        assert_eq!(stream.raw(), owner.raw());
+        let buffer = Buffer::from_slice(&stream, &[1.5f32, -2.0])?;
+        assert_eq!(buffer.read::<f32>(&stream)?, [1.5, -2.0]);
+        drop(stream);
+        owner.synchronize()?;
+    }
+    Ok(())
+}
