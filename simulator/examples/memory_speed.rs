@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use expertile_simulator::memory::{Access, Clocks, Fence, Memory, Order, Region};
+use expertile_simulator::memory::{Access, Clocks, Fence, Memory, Now, Order, Region};
 
 const WARPS: u64 = 8;
 const ROW: u64 = 12288;
@@ -22,7 +22,7 @@ fn lanes(start: u64, step: u64) -> [u64; 32] {
 }
 
 fn weak(addresses: &[u64; 32], bytes: u32, warp: u64) -> Access<'_> {
-    Access { addresses, mask: !0, bytes, order: Order::Weak, warp }
+    Access { addresses, mask: !0, bytes, order: Order::Weak, warp, place: 0 }
 }
 
 fn print(name: &str, since: Instant, count: u64) {
@@ -58,6 +58,7 @@ fn global(bytes: u32) {
                         bytes,
                         order: Order::Weak,
                         warp: row * WARPS + piece % WARPS,
+                        place: 0,
                     };
                     if kind < 2 {
                         let read = memory.load(&mut clocks, &access, &mut out, &mut findings);
@@ -83,7 +84,7 @@ fn global(bytes: u32) {
 /// Exchanges through shared memory, with a barrier between.
 fn shared() {
     let mut region = Region::new(32 << 10);
-    let mut clocks = Clocks::new(1, WARPS as u32);
+    let mut clocks = Clocks::new(Now::from(1), WARPS as u32);
     let (mut out, mut findings) = ([0; 512], Vec::new());
     for bytes in [4, 16] {
         let step = 32 * u64::from(bytes);

@@ -45,6 +45,14 @@ impl Program {
         }
     }
 
+    /// In words, with a space before: the instruction of a memory access of a kernel.
+    pub fn name_place(&self, kernel: &str, place: u32) -> String {
+        match self {
+            Program::Ptx(program) => program.name_place(place),
+            Program::Amdgcn(program) => program.name_place(kernel, place),
+        }
+    }
+
     /// Executes one launch to its end.
     pub fn launch(&self, memory: &mut Memory, launch: &Launch<'_>) -> Outcome {
         match self {

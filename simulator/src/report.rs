@@ -70,13 +70,27 @@ impl fmt::Display for Report {
             let (warp, lane) = (thread / self.lanes, thread % self.lanes);
             write!(f, " thread {thread} (warp {warp} lane {lane})")?;
         }
-        if !self.instruction.is_empty() {
-            write!(f, " at `{}`", self.instruction)?;
+        Site(&self.instruction, self.line, &self.source).fmt(f)
+    }
+}
+
+/// Where an instruction is, in words, with a space before: its text, its line in the PTX, its source.
+pub(crate) struct Site<'a>(
+    pub(crate) &'a str,
+    pub(crate) u32,
+    pub(crate) &'a Option<(String, u32)>,
+);
+
+impl fmt::Display for Site<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Site(instruction, line, source) = self;
+        if !instruction.is_empty() {
+            write!(f, " at `{instruction}`")?;
         }
-        if self.line > 0 {
-            write!(f, " (PTX line {})", self.line)?;
+        if *line > 0 {
+            write!(f, " (PTX line {line})")?;
         }
-        if let Some((file, line)) = &self.source {
+        if let Some((file, line)) = source {
             write!(f, " from {file}:{line}")?;
         }
         Ok(())

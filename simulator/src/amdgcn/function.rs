@@ -3,6 +3,8 @@
 use super::decode::{Architecture, decode};
 use super::instruction::{Form, Format, Instruction, NONE, Operand, Sdwa, Type, VECTOR};
 use super::opcodes::Opcode;
+use super::text::text;
+use crate::report::Site;
 
 /// A kernel.
 pub(super) struct Function {
@@ -39,6 +41,18 @@ impl Function {
             }
         }
         Function { name: name.to_owned(), instructions, offsets }
+    }
+
+    /// The instruction and its place, in words; nothing if there is none of that number.
+    pub(super) fn describe(&self, at: u32) -> String {
+        let Some(instruction) = self.instructions.get(at as usize) else { return String::new() };
+        let offset = self.offsets[at as usize];
+        format!("{} at {}+{offset:#x}", text(instruction), self.name)
+    }
+
+    /// As a report names it, with a space before.
+    pub(super) fn name_place(&self, at: u32) -> String {
+        Site(&self.describe(at), 0, &None).to_string()
     }
 }
 

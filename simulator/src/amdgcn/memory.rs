@@ -54,7 +54,8 @@ pub(super) fn scalar_load(x: &mut Execution<'_>, i: &Instruction) -> Flow {
 fn global_word(x: &mut Execution<'_>, address: u64) -> Result<(u32, bool), AccessFault> {
     let addresses = [address; 32];
     let warp = x.wave.place.wave;
-    let access = Access { addresses: &addresses, mask: 1, bytes: 4, order: Order::Weak, warp };
+    let (order, place) = (Order::Weak, x.wave.pc);
+    let access = Access { addresses: &addresses, mask: 1, bytes: 4, order, warp, place };
     let state = &mut *x.state;
     let (out, findings) = (&mut *state.buffer, &mut state.findings);
     state.clocks.warp_sync(warp, u32::MAX);
@@ -258,7 +259,7 @@ pub(super) fn report_races(x: &mut Execution<'_>, half: usize, instruction: u32)
     }
     let half = half as u32;
     for finding in std::mem::take(&mut x.state.findings) {
-        let message = format!("address {:#x}: {}", finding.address, finding.message);
+        let message = finding.text(|place| x.function.name_place(place));
         let fault = Fault { kind: Kind::Race, lane: Some(finding.lane + 32 * half), message };
         x.state.report(x.function, instruction, x.wave.place, fault);
     }

@@ -87,6 +87,12 @@ impl Program {
         self.kernels.iter().find(|kernel| kernel.name == name)
     }
 
+    /// In words, with a space before: the instruction of a memory access of a kernel.
+    pub fn name_place(&self, kernel: &str, place: u32) -> String {
+        let function = self.functions.iter().find(|function| function.name == kernel);
+        function.map_or(String::new(), |function| function.name_place(place))
+    }
+
     /// Executes one launch to its end.
     pub fn launch(&self, memory: &mut Memory, launch: &Launch<'_>) -> Outcome {
         let number = memory.begin_launch();

@@ -48,8 +48,8 @@ pub(super) fn transfer(
             }
             let addresses =
                 half_of(&pending.addresses, half).map(|address| address.wrapping_add(start.into()));
-            let warp = x.wave.place.wave;
-            let access = Access { addresses: &addresses, mask, bytes: piece, order, warp };
+            let (warp, place) = (x.wave.place.wave, pending.instruction);
+            let access = Access { addresses: &addresses, mask, bytes: piece, order, warp, place };
             match what.action {
                 Action::Load(extend) => load(x, i, &access, pending, (at, half), extend)?,
                 Action::Store(shift) => store(x, i, &access, pending, (at, half), shift)?,
@@ -190,9 +190,14 @@ fn atomic(
             continue;
         }
         let addresses = half_of(&pending.addresses, half);
-        let warp = x.wave.place.wave;
-        let order = Order::Relaxed;
-        let access = Access { addresses: &addresses, mask, bytes: bytes.into(), order, warp };
+        let access = Access {
+            addresses: &addresses,
+            mask,
+            bytes: bytes.into(),
+            order: Order::Relaxed,
+            warp: x.wave.place.wave,
+            place: pending.instruction,
+        };
         let lanes: Vec<u32> = (0..32).collect();
         let mut change = |lane: u32, memory: &mut [u8]| {
             let lane = lane as usize + 32 * half;

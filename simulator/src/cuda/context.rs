@@ -6,7 +6,7 @@ use super::driver::{Driver, Primary, with_context_stack};
 use super::error::{Code, Error, Result, refuse};
 use super::ffi::{Out, call};
 use super::table::Handle;
-use crate::memory::MemoryError;
+use crate::memory::{Known, MemoryError};
 
 /// A context of a device.
 pub(crate) struct Context {
@@ -22,6 +22,8 @@ pub(crate) struct Context {
     /// The error that every call gets, once errors stay.
     pub(crate) fatal: Option<Code>,
     limits: BTreeMap<u32, usize>,
+    /// What the context's destroyed streams did.
+    pub(crate) destroyed_streams: Known,
     cache_config: u32,
     peers: Vec<Handle>,
 }
@@ -52,6 +54,7 @@ impl Driver {
                 (5, 64),      // L2 fetch granularity
                 (6, 0),       // persisting L2
             ]),
+            destroyed_streams: Known::default(),
             cache_config: 0,
             peers: Vec::new(),
         })
@@ -69,7 +72,7 @@ impl Driver {
 
     /// Finishes a context's work and drops all it owns.
     pub(crate) fn remove_context(&mut self, context: Handle) -> Result<()> {
-        self.run_context(context);
+        self.wait_for_context(context);
         let device = self.contexts.remove(context)?.device;
         for stream in self.streams.handles(|stream| stream.context == context) {
             self.streams.remove(stream)?;
@@ -243,7 +246,7 @@ fn synchronize(driver: &mut Driver, context: Handle) -> Result<()> {
     for stream in driver.streams.handles(|stream| stream.context == context) {
         driver.refuse_captured(stream)?;
     }
-    driver.run_context(context);
+    driver.wait_for_context(context);
     driver.take_error(context)
 }
 

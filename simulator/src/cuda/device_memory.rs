@@ -91,7 +91,7 @@ pub(crate) extern "C" fn cuMemFree_v2(address: u64) -> u32 {
             return Ok(());
         }
         let device = driver.owner(address)?;
-        driver.run_device(device);
+        driver.wait_for_device(device);
         driver.devices[device].allocations.remove(&address);
         match driver.devices[device].memory.free(address) {
             Ok(()) => Ok(()),

@@ -17,9 +17,10 @@ use super::host_memory::Pinned;
 use super::library::Library;
 use super::module::Module;
 use super::queue::Stream;
+use super::schedule::Schedule;
 use super::table::{Handle, Table};
 use crate::hip;
-use crate::memory::Memory;
+use crate::memory::{Known, Memory};
 
 /// Which interface a driver has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,11 @@ pub(crate) struct Driver {
     pub(crate) pinned: BTreeMap<usize, Pinned>,
     /// The number of the last queued piece of work.
     pub(crate) ticket: u64,
+    pub(crate) schedule: Schedule,
+    /// What the host has waited for.
+    pub(crate) host: Known,
+    /// What everything to come is ordered behind.
+    pub(crate) settled: Known,
 }
 
 /// One card.
@@ -162,6 +168,9 @@ impl Driver {
             captures: Table::new("capture", first + 9),
             pinned: BTreeMap::new(),
             ticket: 0,
+            schedule: Schedule::new(u64::MAX, 0),
+            host: Known::default(),
+            settled: Known::default(),
         }
     }
 

@@ -7,7 +7,8 @@ use std::time::Instant;
 use super::driver::Driver;
 use super::error::{Code, Result, refuse};
 use super::ffi::{Out, call};
-use super::queue::{Point, Work};
+use super::ordering::Mark;
+use super::queue::Work;
 use super::table::Handle;
 
 /// An event of a context.
@@ -15,7 +16,7 @@ pub(crate) struct Event {
     pub(crate) context: Handle,
     timing: bool,
     /// Where it was recorded last.
-    pub(crate) recorded: Option<Point>,
+    pub(crate) recorded: Option<Mark>,
     /// The capture it was recorded in last, and the nodes before it.
     pub(crate) captured: Option<(Handle, Vec<usize>)>,
     /// When the device last passed it.
@@ -63,9 +64,9 @@ fn record(driver: &mut Driver, event: Handle, stream: Handle, external: bool) ->
         None if external => refuse(Code::INVALID_VALUE, "external, but the stream is not captured"),
         None => {
             driver.enqueue(stream, Work::Record(event))?;
-            let point = driver.end_of(stream)?;
+            let mark = driver.mark(stream)?;
             let state = driver.events.get_mut(event)?;
-            state.recorded = Some(point);
+            state.recorded = Some(mark);
             state.captured = None;
             Ok(())
         }
@@ -86,7 +87,7 @@ pub(crate) extern "C" fn cuEventRecordWithFlags(event: Handle, stream: Handle, f
 }
 
 /// Where the event was recorded. Asking for an event of a capture spoils the capture.
-fn point(driver: &mut Driver, event: Handle) -> Result<Option<Point>> {
+fn mark(driver: &mut Driver, event: Handle) -> Result<Option<Mark>> {
     let state = driver.events.get(event)?;
     driver.living(state.context)?;
     if let Some(&(capture, _)) = state.captured.as_ref() {
@@ -95,19 +96,19 @@ fn point(driver: &mut Driver, event: Handle) -> Result<Option<Point>> {
         }
         return refuse(Code::CAPTURED_EVENT, "the event was recorded in a capture");
     }
-    Ok(state.recorded)
+    Ok(state.recorded.clone())
 }
 
 /// Tells the state as it is, and then the device goes on: a second query finds the work done.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuEventQuery(event: Handle) -> u32 {
     call("cuEventQuery", |driver| {
-        match point(driver, event)? {
-            Some(point) if !driver.is_done(point) => {
-                driver.run_to(point);
+        if let Some(mark) = mark(driver, event)? {
+            if !driver.is_done(mark.point) {
+                driver.run_to(mark.point);
                 return refuse(Code::NOT_READY, "the device has not come there");
             }
-            _ => {}
+            driver.host_knows(&mark.known);
         }
         let context = driver.events.get(event)?.context;
         driver.take_error(context)
@@ -117,8 +118,8 @@ pub(crate) extern "C" fn cuEventQuery(event: Handle) -> u32 {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuEventSynchronize(event: Handle) -> u32 {
     call("cuEventSynchronize", |driver| {
-        if let Some(point) = point(driver, event)? {
-            driver.run_to(point);
+        if let Some(mark) = mark(driver, event)? {
+            driver.wait_for(&mark);
         }
         let context = driver.events.get(event)?.context;
         driver.take_error(context)
@@ -129,11 +130,11 @@ fn elapsed(symbol: &'static str, milliseconds: Out<f32>, start: Handle, end: Han
     call(symbol, |driver| {
         let mut times = [None; 2];
         for (time, event) in times.iter_mut().zip([start, end]) {
-            let recorded = point(driver, event)?;
+            let recorded = mark(driver, event)?;
             let state = driver.events.get(event)?;
             match recorded {
-                Some(point) if !driver.is_done(point) => {
-                    driver.run_to(point);
+                Some(mark) if !driver.is_done(mark.point) => {
+                    driver.run_to(mark.point);
                     return refuse(Code::NOT_READY, "the device has not come there");
                 }
                 _ if !state.timing => {

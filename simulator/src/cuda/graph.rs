@@ -1,6 +1,6 @@
 //! Graphs made by capture, and their launches.
 //!
-//! A graph runs as one piece of work of a stream, its nodes in the order of their capture.
+//! A graph runs as one piece of work of a stream, its nodes in any order that their dependencies allow.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use super::error::{Code, refuse};
 use super::ffi::{InOut, Out, call};
 use super::queue::Work;
 use super::table::Handle;
+use crate::memory::Known;
 
 /// A graph.
 pub(crate) struct Graph {
@@ -24,8 +25,72 @@ pub(crate) struct Node {
 
 /// A graph ready to launch.
 pub(crate) struct ExecutableGraph {
-    nodes: Vec<Arc<Work>>,
+    plan: Arc<Plan>,
     flags: u64,
+}
+
+/// The nodes of a graph, each after those it depends on, cut into lanes: chains in which each node
+/// depends on the one before. A lane has a clock of its own, as a stream has.
+pub(crate) struct Plan {
+    pub(crate) work: Vec<Arc<Work>>,
+    pub(crate) after: Vec<Vec<usize>>,
+    lanes: Vec<usize>,
+}
+
+impl Plan {
+    fn new(nodes: &[Node]) -> Plan {
+        let mut lanes = Vec::with_capacity(nodes.len());
+        // By lane: its last node.
+        let mut ends: Vec<usize> = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            let lane = ends.iter().position(|end| node.after.contains(end));
+            let lane = lane.unwrap_or(ends.len());
+            if lane == ends.len() {
+                ends.push(index);
+            }
+            ends[lane] = index;
+            lanes.push(lane);
+        }
+        Plan {
+            work: nodes.iter().map(|node| node.work.clone()).collect(),
+            after: nodes.iter().map(|node| node.after.clone()).collect(),
+            lanes,
+        }
+    }
+
+    pub(crate) fn nodes(&self) -> usize {
+        self.work.len()
+    }
+
+    pub(crate) fn works(&self) -> impl Iterator<Item = &Work> {
+        self.work.iter().map(|work| &**work)
+    }
+
+    /// The name of a node's clock: bits 40 to 54 of a stream's handle are free.
+    pub(crate) fn clock(&self, stream: Handle, node: usize) -> u64 {
+        (stream | (self.lanes[node] & 0x7FFF) << 40) as u64
+    }
+
+    /// What is ordered before each node, whose tickets count from `first`.
+    pub(crate) fn known(&self, stream: Handle, first: u64, before: &Known) -> Vec<Known> {
+        let mut all: Vec<Known> = Vec::with_capacity(self.nodes());
+        for after in &self.after {
+            let mut known = before.clone();
+            for &earlier in after {
+                known.join(&all[earlier]);
+                known.raise(self.clock(stream, earlier), first + earlier as u64);
+            }
+            all.push(known);
+        }
+        all
+    }
+
+    /// What comes after the graph knows all lanes.
+    pub(crate) fn raise_lanes(&self, known: &mut Known, stream: Handle, before: u64) {
+        for node in 0..self.nodes() {
+            known.raise(self.clock(stream, node), before + 1 + node as u64);
+        }
+    }
 }
 
 fn instantiate(symbol: &'static str, executable: Out<Handle>, graph: Handle, flags: u64) -> u32 {
@@ -33,8 +98,8 @@ fn instantiate(symbol: &'static str, executable: Out<Handle>, graph: Handle, fla
         if executable.is_null() {
             return refuse(Code::INVALID_VALUE, "no place for the executable graph");
         }
-        let nodes = driver.graphs.get(graph)?.nodes.iter().map(|node| node.work.clone()).collect();
-        executable.set(driver.executable_graphs.insert(ExecutableGraph { nodes, flags }))
+        let plan = Arc::new(Plan::new(&driver.graphs.get(graph)?.nodes));
+        executable.set(driver.executable_graphs.insert(ExecutableGraph { plan, flags }))
     })
 }
 
@@ -70,8 +135,8 @@ pub(crate) extern "C" fn cuGraphUpload(executable: Handle, stream: Handle) -> u3
 pub(crate) extern "C" fn cuGraphLaunch(executable: Handle, stream: Handle) -> u32 {
     call("cuGraphLaunch", |driver| {
         let stream = driver.stream(stream)?;
-        let nodes = driver.executable_graphs.get(executable)?.nodes.clone();
-        driver.enqueue(stream, Work::Graph(nodes))
+        let plan = driver.executable_graphs.get(executable)?.plan.clone();
+        driver.enqueue(stream, Work::Graph(plan))
     })
 }
 

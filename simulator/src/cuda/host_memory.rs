@@ -40,7 +40,7 @@ impl Driver {
 
     fn finish_all(&mut self) {
         for device in 0..self.devices.len() {
-            self.run_device(device);
+            self.wait_for_device(device);
         }
     }
 }

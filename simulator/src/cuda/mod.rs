@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `device`, `context` | `cuInit`, `cuDevice*`, `cuDevicePrimaryCtx*`, `cuCtx*` |
 //! | `device_memory`, `host_memory`, `copy` | `cuMem*`, `cuMemcpy*`, `cuMemset*`, `cuPointer*` |
-//! | `stream`, `event`, `queue` | `cuStream*`, `cuEvent*`; when queued work is done |
+//! | `stream`, `event` | `cuStream*`, `cuEvent*` |
+//! | `queue`, `ordering`, `schedule`, `perform` | queued work: what is before what, when it is done, how |
 //! | `image`, `module`, `library`, `function` | `cuModule*`, `cuLibrary*`, `cuKernel*`, `cuFunc*` |
 //! | `launch`, `record`, `occupancy` | `cuLaunch*`, `cuOccupancy*`; reports and counters |
 //! | `capture`, `graph` | stream capture, `cuGraph*` |
@@ -39,9 +40,12 @@ pub(crate) mod launch;
 pub(crate) mod library;
 pub(crate) mod module;
 pub(crate) mod occupancy;
+pub(crate) mod ordering;
+pub(crate) mod perform;
 pub(crate) mod process;
 pub(crate) mod queue;
 pub(crate) mod record;
+pub(crate) mod schedule;
 pub(crate) mod stream;
 pub(crate) mod table;
 pub(crate) mod tensor_map;

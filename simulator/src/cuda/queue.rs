@@ -1,21 +1,23 @@
-//! Streams: work is queued in order and done late, when the host looks or the queue grows long.
+//! Streams: work is queued in order and done later, in any order that the streams allow.
 //!
 //! Every piece of work has a ticket. It waits for the work before it in its stream, for the points
 //! named by events, and, in the legacy stream and the streams that block with it, for each other
 //! (CUDA driver documentation, "Stream synchronization behavior"). Tickets only grow, so waiting
-//! never goes round in a circle. What may run first among several streams is decided in
-//! [`Driver::run_context`] and [`Driver::run_to`] alone.
+//! never goes round in a circle. Which of several streams goes on first is decided by `schedule.rs`,
+//! what is ordered before what is kept by `ordering.rs`, and work is done in `perform.rs`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::driver::{Driver, Place, thread};
 use super::error::{Code, Result, refuse};
-use super::ffi::{HostFunction, call_host_function};
+use super::ffi::HostFunction;
+use super::graph::Plan;
 use super::launch::KernelLaunch;
+use super::ordering::Mark;
 use super::record;
 use super::table::Handle;
+use crate::memory::Known;
 
 /// A stream of a context.
 pub(crate) struct Stream {
@@ -27,6 +29,8 @@ pub(crate) struct Stream {
     pub(crate) queue: VecDeque<Item>,
     /// The ticket of the work queued last.
     pub(crate) last: u64,
+    /// What is ordered before work queued next, as far as the stream goes.
+    pub(crate) known: Known,
     /// The capture that the stream is part of.
     pub(crate) capture: Option<Handle>,
 }
@@ -51,9 +55,13 @@ pub(crate) struct Point {
 
 /// Queued work.
 pub(crate) struct Item {
-    ticket: u64,
-    work: Arc<Work>,
-    after: Vec<Point>,
+    /// Of a graph: of its last node.
+    pub(crate) ticket: u64,
+    pub(crate) work: Arc<Work>,
+    /// What is to be done first in other streams.
+    pub(crate) after: Vec<Point>,
+    /// What is ordered before it; itself not included.
+    pub(crate) known: Known,
 }
 
 /// What a stream does.
@@ -80,8 +88,7 @@ pub(crate) enum Work {
     /// Only waits.
     Wait,
     Host(HostFunction, usize),
-    /// The nodes of a graph, each after those it depends on.
-    Graph(Vec<Arc<Work>>),
+    Graph(Arc<Plan>),
 }
 
 /// Where a copy reads.
@@ -94,6 +101,16 @@ pub(crate) enum Source {
 /// Work beyond these numbers in one stream is done at the call that queues it.
 const LONG_QUEUE: usize = 1024;
 const LARGE_STAGE: usize = 64 << 20;
+
+impl Work {
+    /// Tickets that it takes.
+    fn tickets(&self) -> u64 {
+        match self {
+            Work::Graph(plan) => plan.nodes() as u64 + 1,
+            _ => 1,
+        }
+    }
+}
 
 impl Driver {
     /// The stream that the caller names, of the current context if it is a default stream.
@@ -130,6 +147,7 @@ impl Driver {
             id: self.ticket,
             queue: VecDeque::new(),
             last: 0,
+            known: Known::default(),
             capture: None,
         };
         self.streams.insert(stream)
@@ -140,36 +158,34 @@ impl Driver {
         self.enqueue_after(stream, work, Vec::new())
     }
 
-    /// Queues work that also waits for other points.
+    /// Queues work that also waits for what was recorded elsewhere.
     pub(crate) fn enqueue_after(
         &mut self,
         stream: Handle,
         work: Work,
-        mut after: Vec<Point>,
+        marks: Vec<Mark>,
     ) -> Result<()> {
         if self.streams.get(stream)?.capture.is_some() {
             return self.capture_node(stream, work);
         }
-        let Stream { context, kind, .. } = *self.streams.get(stream)?;
-        let waits_for = |other: &Stream| match kind {
-            Kind::Legacy => other.kind == Kind::Blocking,
-            Kind::Blocking => other.kind == Kind::Legacy,
-            Kind::NonBlocking => false,
-        };
-        for (handle, other) in self.streams.iter() {
-            if other.context == context && waits_for(other) && !other.queue.is_empty() {
-                after.push(Point { stream: handle, ticket: other.last });
-            }
-        }
-        self.ticket += 1;
-        let ticket = self.ticket;
         let large = matches!(&work, Work::Copy { from: Source::Staged(bytes), .. } if bytes.len() > LARGE_STAGE);
+        let mut after: Vec<Point> = marks.iter().map(|mark| mark.point).collect();
+        let known = self.known_before(stream, &marks, &mut after)?;
+        let tickets = work.tickets();
+        self.ticket += tickets;
+        let ticket = self.ticket;
         let state = self.streams.get_mut(stream)?;
-        state.queue.push_back(Item { ticket, work: Arc::new(work), after });
+        state.known.clone_from(&known);
+        if let Work::Graph(plan) = &work {
+            plan.raise_lanes(&mut state.known, stream, ticket - tickets);
+        }
+        state.known.raise(stream as u64, ticket);
+        state.queue.push_back(Item { ticket, work: Arc::new(work), after, known });
         state.last = ticket;
         if large || state.queue.len() > LONG_QUEUE {
             self.run_stream(stream)?;
         }
+        self.go_on_after_call();
         Ok(())
     }
 
@@ -181,30 +197,49 @@ impl Driver {
         }
     }
 
-    /// The point that all work queued so far in a stream reaches.
-    pub(crate) fn end_of(&self, stream: Handle) -> Result<Point> {
-        Ok(Point { stream, ticket: self.streams.get(stream)?.last })
+    /// Does the work up to a point and what it waits for, and perhaps other work.
+    pub(crate) fn run_to(&mut self, point: Point) {
+        while let Some(needed) = self.next_needed(point) {
+            let chosen = self.choose(needed);
+            self.step(chosen);
+        }
     }
 
-    /// Does the work up to a point, and what it waits for.
-    pub(crate) fn run_to(&mut self, point: Point) {
-        while !self.is_done(point) {
-            let Ok(stream) = self.streams.get_mut(point.stream) else { return };
-            let context = stream.context;
-            let Some(front) = stream.queue.front_mut() else { return };
-            for earlier in std::mem::take(&mut front.after) {
-                self.run_to(earlier);
+    /// The stream whose next work brings the point nearer and waits for nothing.
+    fn next_needed(&self, mut point: Point) -> Option<Handle> {
+        if self.is_done(point) {
+            return None;
+        }
+        loop {
+            let front = self.streams.get(point.stream).ok()?.queue.front()?;
+            match front.after.iter().find(|&&earlier| !self.is_done(earlier)) {
+                Some(&earlier) => point = earlier,
+                None => return Some(point.stream),
             }
-            let item = self.streams.get_mut(point.stream).ok().and_then(|s| s.queue.pop_front());
-            if let Some(item) = item {
-                self.perform(context, &item.work);
-            }
+        }
+    }
+
+    /// The streams whose next work waits for nothing, and that work.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = (Handle, &Work)> {
+        self.streams.iter().filter_map(|(handle, stream)| {
+            let front = stream.queue.front()?;
+            let ready = front.after.iter().all(|&earlier| self.is_done(earlier));
+            ready.then_some((handle, &*front.work))
+        })
+    }
+
+    /// Does the next work of a stream.
+    pub(crate) fn step(&mut self, stream: Handle) {
+        let Ok(state) = self.streams.get_mut(stream) else { return };
+        let context = state.context;
+        if let Some(item) = state.queue.pop_front() {
+            self.perform_item(context, stream, item);
         }
     }
 
     /// Does all work of a stream.
     pub(crate) fn run_stream(&mut self, stream: Handle) -> Result<()> {
-        let end = self.end_of(stream)?;
+        let end = Point { stream, ticket: self.streams.get(stream)?.last };
         self.run_to(end);
         Ok(())
     }
@@ -213,13 +248,6 @@ impl Driver {
     pub(crate) fn run_context(&mut self, context: Handle) {
         for stream in self.streams.handles(|stream| stream.context == context) {
             let _destroyed_meanwhile = self.run_stream(stream);
-        }
-    }
-
-    /// Does all work of a device.
-    pub(crate) fn run_device(&mut self, device: usize) {
-        for context in self.contexts.handles(|context| context.device == device) {
-            self.run_context(context);
         }
     }
 
@@ -237,7 +265,8 @@ impl Driver {
     /// Waits for a stream, and hands over what went wrong in its context.
     pub(crate) fn synchronize(&mut self, stream: Handle) -> Result<()> {
         self.refuse_captured(stream)?;
-        self.run_stream(stream)?;
+        let mark = self.mark(stream)?;
+        self.wait_for(&mark);
         let context = self.streams.get(stream)?.context;
         self.take_error(context)
     }
@@ -254,41 +283,6 @@ impl Driver {
                 refuse(failure.code, failure.reason)
             }
             None => Ok(()),
-        }
-    }
-
-    fn perform(&mut self, context: Handle, work: &Work) {
-        let skips = self.contexts.get(context).is_ok_and(|c| c.stops_work());
-        let device_work = matches!(
-            work,
-            Work::Kernel(_) | Work::Copy { .. } | Work::Fill { .. } | Work::Host(..)
-        );
-        if skips && device_work {
-            return;
-        }
-        match work {
-            Work::Kernel(launch) => self.execute(context, launch),
-            Work::Copy { to, from, bytes } => {
-                let done = self.copy_now(*to, from, *bytes);
-                self.note_failure(context, done);
-            }
-            Work::Fill { device, address, pattern, count } => {
-                let done = self.devices[*device].memory.fill(*address, pattern, *count);
-                self.note_memory_failure(context, "a fill", done);
-            }
-            Work::Free { device, address } => {
-                self.devices[*device].allocations.remove(address);
-                let done = self.devices[*device].memory.free(*address);
-                self.note_memory_failure(context, "a free", done);
-            }
-            Work::Record(event) => {
-                if let Ok(event) = self.events.get_mut(*event) {
-                    event.time = Some(Instant::now());
-                }
-            }
-            Work::Wait => {}
-            Work::Host(function, argument) => call_host_function(*function, *argument),
-            Work::Graph(nodes) => nodes.iter().for_each(|node| self.perform(context, node)),
         }
     }
 }

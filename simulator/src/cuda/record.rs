@@ -15,6 +15,8 @@ use crate::report::{Kind, Report};
 /// What is kept for those who ask through `expertile_sim_*`: of all platforms together.
 pub(crate) struct Record {
     seed: u64,
+    /// How often a seed was set.
+    turn: u64,
     /// Launches executed so far.
     launches: u64,
     /// Whether an error of a launch stays, as on hardware.
@@ -59,6 +61,7 @@ impl Record {
     fn new(seed: u64) -> Record {
         Record {
             seed,
+            turn: 0,
             launches: 0,
             sticky: false,
             reports: Vec::new(),
@@ -73,7 +76,13 @@ impl Record {
     /// Restarts the numbering of launches, from which seeds follow.
     pub(crate) fn set_seed(&mut self, seed: u64) {
         self.seed = seed;
+        self.turn += 1;
         self.launches = 0;
+    }
+
+    /// The seed, and which of those set it is.
+    pub(crate) fn seed(&self) -> (u64, u64) {
+        (self.turn, self.seed)
     }
 
     /// Counts a driver call.
@@ -124,7 +133,7 @@ impl Record {
         text
     }
 
-    fn keep(&mut self, report: &Report) {
+    pub(crate) fn keep(&mut self, report: &Report) {
         let line = report.to_string();
         if self.printed.contains(&line) {
             return;

@@ -45,7 +45,11 @@ pub(crate) extern "C" fn cuStreamDestroy_v2(stream: Handle) -> u32 {
         driver.streams.get(stream)?;
         driver.refuse_captured(stream)?;
         driver.run_stream(stream)?;
-        driver.streams.remove(stream).map(|_| ())
+        let stream = driver.streams.remove(stream)?;
+        if let Ok(context) = driver.contexts.get_mut(stream.context) {
+            context.destroyed_streams.join(&stream.known);
+        }
+        Ok(())
     })
 }
 
@@ -63,7 +67,9 @@ pub(crate) extern "C" fn cuStreamQuery(stream: Handle) -> u32 {
     call("cuStreamQuery", |driver| {
         let stream = driver.stream(stream)?;
         driver.refuse_captured(stream)?;
-        if driver.is_done(driver.end_of(stream)?) {
+        let mark = driver.mark(stream)?;
+        if driver.is_done(mark.point) {
+            driver.host_knows(&mark.known);
             let context = driver.streams.get(stream)?.context;
             return driver.take_error(context);
         }
@@ -83,13 +89,13 @@ pub(crate) extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, flags:
         if let Some((capture, nodes)) = recorded.captured.clone() {
             return driver.capture_wait(stream, capture, nodes);
         }
-        let Some(point) = recorded.recorded else { return Ok(()) };
+        let Some(mark) = recorded.recorded.clone() else { return Ok(()) };
         if let Some(capture) = driver.streams.get(stream)?.capture {
             driver.captures.get_mut(capture)?.invalid = true;
             let reason = "a captured stream would wait for work outside the capture";
             return refuse(Code::STREAM_CAPTURE_ISOLATION, reason);
         }
-        driver.enqueue_after(stream, Work::Wait, vec![point])
+        driver.enqueue_after(stream, Work::Wait, vec![mark])
     })
 }
 

@@ -187,10 +187,7 @@ impl State {
             lanes: 32,
             instruction: at.map_or(String::new(), |at| at.text.clone()),
             line: at.map_or(0, |at| at.line),
-            source: at.and_then(|at| at.source).map(|(file, line)| {
-                let file = program.files.get(&file).cloned();
-                (file.unwrap_or_else(|| String::from("?")), line)
-            }),
+            source: at.and_then(|at| program.source(at)),
             message: fault.message,
         });
     }
@@ -225,7 +222,7 @@ impl Context<'_> {
     #[cold]
     pub(super) fn note_races(&mut self, op: &Op) {
         for finding in std::mem::take(&mut self.state.findings) {
-            let message = format!("address {:#x}: {}", finding.address, finding.message);
+            let message = finding.text(|place| self.program.name_place(place));
             self.note(op, Kind::Race, finding.lane, message);
         }
     }

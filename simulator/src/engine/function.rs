@@ -19,6 +19,8 @@ pub(super) struct Function {
     pub(super) ops: Vec<Op>,
     /// By instruction of the syntax tree.
     pub(super) places: Vec<Source>,
+    /// The number of the first of them among all places of the program.
+    pub(super) first_place: u32,
     /// The registers of a new frame: constants in place, the rest poison.
     pub(super) template: Registers,
     /// What is filled in when a frame starts: slot, whether 64 bits, and with what.
@@ -31,6 +33,13 @@ pub(super) struct Function {
     pub(super) parameters: Vec<(u32, u32)>,
     pub(super) results: Vec<(u32, u32)>,
     pub(super) local_bytes: u32,
+}
+
+impl Function {
+    /// The instruction's number among all of the program.
+    pub(super) fn place(&self, op: &Op) -> u32 {
+        self.first_place + op.source
+    }
 }
 
 /// Which memory.

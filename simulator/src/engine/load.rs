@@ -162,6 +162,12 @@ pub(super) fn load(module: &Module, memory: &mut Memory) -> Result<Program, Stri
         });
         program.functions.push(decoded);
     }
+    let mut next = 0;
+    for function in &mut program.functions {
+        function.first_place = next;
+        // One past the code: the return that every function ends with.
+        next += function.places.len() as u32 + 1;
+    }
     Ok(program)
 }
 

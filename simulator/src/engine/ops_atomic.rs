@@ -47,9 +47,14 @@ impl<O: Update> Execute for Atomic<O> {
                 let after = O::update(before, b[lane as usize], c[lane as usize]);
                 bytes.copy_from_slice(&after.to_le_bytes()[..bytes.len()]);
             };
-            let (bytes, order_of) = (access.bytes, access.order);
-            let warp = context.place.warp;
-            let shape = memory::Access { addresses, mask, bytes, order: order_of, warp };
+            let shape = memory::Access {
+                addresses,
+                mask,
+                bytes: access.bytes,
+                order: access.order,
+                warp: context.place.warp,
+                place: function.place(op),
+            };
             let (clocks, findings) = (&mut state.clocks, &mut state.findings);
             let lanes = &order[..count];
             written |= match window {

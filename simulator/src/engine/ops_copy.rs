@@ -1,5 +1,6 @@
 //! `cp.async` and its waits (PTX ISA, "Data Movement and Conversion Instructions: Asynchronous copy").
 
+use super::asynchronous::Copy;
 use super::context::Context;
 use super::function::Window;
 use super::instruction::{Execute, Flow, Op};
@@ -17,6 +18,8 @@ impl Execute for CopyAsync {
         let (from, to) = (&function.accesses[op.extra as usize], op.extra as usize + 1);
         let to = &function.accesses[to];
         let bytes = from.bytes;
+        let place = function.place(op);
+        let how = (from.order, place);
         let (source, target) =
             (addresses(context, op, from, mask), addresses(context, op, to, mask));
         let lengths = *u32::lanes(context.registers, op.b);
@@ -31,7 +34,7 @@ impl Execute for CopyAsync {
             copies.push((lane, [0; 16], true));
         }
         if whole != 0 {
-            match read(context, Window::Global, &source, whole, bytes, from.order) {
+            match read(context, Window::Global, &source, whole, bytes, how) {
                 Err(fault) => return context.access_fault(fault, bytes),
                 Ok(written) => {
                     for lane in lanes(whole) {
@@ -48,19 +51,21 @@ impl Execute for CopyAsync {
             // Part of the bytes: the rest is zero.
             for at in 0..lengths[*lane as usize] {
                 let one = source.map(|address| address.wrapping_add(at.into()));
-                match read(context, Window::Global, &one, 1 << *lane, 1, from.order) {
+                match read(context, Window::Global, &one, 1 << *lane, 1, how) {
                     Err(fault) => return context.access_fault(fault, 1),
                     Ok(_) => data[at as usize] = context.state.data[*lane as usize],
                 }
             }
         }
         // Until it is waited for, nothing defined is there.
-        let poisoned = write(context, Window::Shared, &target, mask, bytes, Order::Weak, 0);
+        let poisoned =
+            write(context, Window::Shared, &target, mask, bytes, (Order::Weak, place), 0);
         if let Err(fault) = poisoned {
             return context.access_fault(fault, bytes);
         }
         for (lane, data, defined) in copies {
-            context.copies.push(lane, target[lane as usize], bytes, data, defined);
+            let to = target[lane as usize];
+            context.copies.push(lane, Copy { to, bytes, data, defined, place });
         }
         if !context.state.findings.is_empty() {
             context.note_races(op);
@@ -84,15 +89,15 @@ pub(super) struct WaitCopies;
 impl Execute for WaitCopies {
     fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
         let left = if op.extra == u64::MAX { None } else { Some(op.extra as u32) };
-        for copy in context.copies.take(mask, left) {
+        for (lane, copy) in context.copies.take(mask, left) {
             let mut target = [0; 32];
-            target[copy.lane as usize] = copy.to;
-            let at = (copy.lane * copy.bytes) as usize;
+            target[lane as usize] = copy.to;
+            let at = (lane * copy.bytes) as usize;
             let bytes = copy.bytes as usize;
             context.state.data[at..at + bytes].copy_from_slice(&copy.data[..bytes]);
-            let (lane, defined) = (1 << copy.lane, if copy.defined { u32::MAX } else { 0 });
-            let written =
-                write(context, Window::Shared, &target, lane, copy.bytes, Order::Weak, defined);
+            let (lane, defined) = (1 << lane, if copy.defined { u32::MAX } else { 0 });
+            let how = (Order::Weak, copy.place);
+            let written = write(context, Window::Shared, &target, lane, copy.bytes, how, defined);
             if let Err(fault) = written {
                 return context.access_fault(fault, copy.bytes);
             }

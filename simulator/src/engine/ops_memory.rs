@@ -112,10 +112,11 @@ pub(super) fn read(
     addresses: &[u64; 32],
     mask: u32,
     bytes: u32,
-    order: Order,
+    (order, place): (Order, u32),
 ) -> Result<u32, AccessFault> {
     let state = &mut *context.state;
-    let access = memory::Access { addresses, mask, bytes, order, warp: context.place.warp };
+    let warp = context.place.warp;
+    let access = memory::Access { addresses, mask, bytes, order, warp, place };
     let (clocks, out, findings) = (&mut state.clocks, &mut *state.data, &mut state.findings);
     let range = |lane: u32| (lane * bytes) as usize..((lane + 1) * bytes) as usize;
     match window {
@@ -149,11 +150,12 @@ pub(super) fn write(
     addresses: &[u64; 32],
     mask: u32,
     bytes: u32,
-    order: Order,
+    (order, place): (Order, u32),
     defined: u32,
 ) -> Result<(), AccessFault> {
     let state = &mut *context.state;
-    let access = memory::Access { addresses, mask, bytes, order, warp: context.place.warp };
+    let warp = context.place.warp;
+    let access = memory::Access { addresses, mask, bytes, order, warp, place };
     let (clocks, data, findings) = (&mut state.clocks, &*state.data, &mut state.findings);
     match window {
         Window::Global | Window::Generic => {
@@ -242,11 +244,10 @@ impl Execute for Load {
         let bytes = access.bytes;
         let total = bytes * access.elements.len() as u32;
         let base = addresses(context, op, access, mask);
-        let (mut written, mut done) = (0, 0);
+        let mut written = 0;
+        let how = (access.order, function.place(op));
         let result = by_window(access.window, &base, mask, |window, addresses, mask| {
-            let here = read(context, window, addresses, mask, total, access.order)?;
-            written |= here;
-            done |= mask;
+            written |= read(context, window, addresses, mask, total, how)?;
             Ok(())
         });
         if let Err(fault) = result {
@@ -260,7 +261,7 @@ impl Execute for Load {
         }
         if access.elements.len() > 1
             && written & mask != mask
-            && let Err(fault) = reload(context, access, &base, mask & !written)
+            && let Err(fault) = reload(context, op, access, &base, mask & !written)
         {
             return context.access_fault(fault, total);
         }
@@ -275,6 +276,7 @@ impl Execute for Load {
 #[cold]
 fn reload(
     context: &mut Context<'_>,
+    op: &Op,
     access: &Access,
     base: &[u64; 32],
     mask: u32,
@@ -283,7 +285,8 @@ fn reload(
     for (number, &element) in access.elements.iter().enumerate() {
         let at = base.map(|address| address.wrapping_add(number as u64 * u64::from(bytes)));
         by_window(access.window, &at, mask, |window, addresses, mask| {
-            let written = read(context, window, addresses, mask, bytes, access.order)?;
+            let how = (access.order, context.function.place(op));
+            let written = read(context, window, addresses, mask, bytes, how)?;
             let data = &*context.state.data;
             let (shape, place) = ((bytes, access.signed), (bytes as usize, 0));
             put_element(context.registers, element, shape, data, place, mask, written);
@@ -350,7 +353,8 @@ impl Execute for Store {
             store_undefined(context, op, access, &base, mask)
         } else {
             by_window(access.window, &base, mask, |window, addresses, mask| {
-                write(context, window, addresses, mask, total, access.order, u32::MAX)
+                let how = (access.order, function.place(op));
+                write(context, window, addresses, mask, total, how, u32::MAX)
             })
         };
         if let Err(fault) = result {
@@ -382,7 +386,8 @@ fn store_undefined(
             }
             let data = &mut context.state.data;
             take_element(context.registers, element, bytes, data, (bytes as usize, 0));
-            write(context, window, addresses, mask, bytes, access.order, defined)
+            let how = (access.order, context.function.place(op));
+            write(context, window, addresses, mask, bytes, how, defined)
         })?;
     }
     Ok(())

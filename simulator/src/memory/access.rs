@@ -1,10 +1,10 @@
 //! The accesses of a warp, by runs of lanes.
 
 use super::Clocks;
-use super::page::{PAGE, PAGE_SHIFT};
+use super::page::{PAGE, PAGE_SHIFT, Page};
 use super::places::Places;
 use super::region::{Access, Finding, Order, Region};
-use super::shape::{Shape, lanes_in};
+use super::shape::{Run, Shape, lanes_in};
 use super::stamp::{self, POISON, STRONG, Sight};
 
 /// Looks for the access that another one is not ordered with.
@@ -35,11 +35,25 @@ impl Judge<'_, '_> {
         !known && !clocks.is_before(stamp, warp, lane)
     }
 
-    fn report(&mut self, stamp: u64, read: bool, lane: u32, address: u64) {
+    fn report(&mut self, (stamp, place): (u64, u32), read: bool, lane: u32, address: u64) {
         self.found = true;
-        let message =
-            self.clocks.describe(stamp, if read { "read" } else { "write" }, self.access.warp);
-        self.findings.push(Finding { lane, address, message });
+        let what = if read { "read" } else { "write" };
+        let (earlier, missing) = self.clocks.describe(stamp, what, self.access.warp);
+        let (place, missing) = (Some(place), missing.to_owned());
+        self.findings.push(Finding { lane, address, earlier, place, missing });
+    }
+
+    /// Looks for earlier work that is not ordered with this launch; `base` is the page's address.
+    #[cold]
+    fn meet_rivals(&mut self, page: &Page, run: &Run, base: u64, write: bool) {
+        let range = (run.start, run.start + run.length);
+        let conflict = page.conflict(range, write, self.access.is_strong());
+        let Some(conflict) = conflict.filter(|_| !self.found) else { return };
+        self.found = true;
+        let into = (conflict.at - run.start) as u32 / self.access.bytes;
+        let lane = run.lane + if run.shared { 0 } else { into };
+        let address = base + conflict.at as u64;
+        self.findings.push(conflict.finding(self.clocks.now(), lane, address));
     }
 }
 
@@ -66,20 +80,25 @@ impl Region {
         let mut written = 0;
         access.for_runs(base, shape, true, |run| {
             let (memory, page, places, counts) = self.page(run.page);
-            page.enter(launch, generation);
+            page.enter(judge.clocks.now(), generation);
             counts.run(page, run.start, run.length, false);
+            if page.has_rivals {
+                judge.meet_rivals(page, &run, base + ((run.page << PAGE_SHIFT) as u64), false);
+            }
             let cells = page.cells(memory, shift, run.start, run.length);
             let lanes = run.lanes_of_cells(&cells, access);
-            let scan = stamp::scan_read(cells.write, cells.reads, &sight, lanes, coin);
+            let write = &*cells.write.stamps;
+            let scan = stamp::scan_read(write, cells.reads, &sight, lanes, (access.place, coin));
             if !scan.ordered && !judge.found {
                 let offset = ((run.page << PAGE_SHIFT) + run.start) as u64;
-                for (cell, &stamp) in cells.write.iter().enumerate() {
+                for (cell, &stamp) in write.iter().enumerate() {
                     let start = offset + ((cell as u64) << cells.shift);
                     let at = (start, start + (1 << cells.shift));
                     let racing = lanes_in(run.lanes_of(lanes, cell))
                         .find(|&lane| judge.races(places, stamp, false, lane, at));
                     if let Some(lane) = racing {
-                        judge.report(stamp, false, lane, base + start);
+                        let earlier = (stamp, cells.write.places[cell]);
+                        judge.report(earlier, false, lane, base + start);
                         break;
                     }
                 }
@@ -87,7 +106,7 @@ impl Region {
             if scan.written {
                 written |= run.mask;
             } else {
-                for (i, of_lane) in cells.write.chunks(bytes >> cells.shift).enumerate() {
+                for (i, of_lane) in write.chunks(bytes >> cells.shift).enumerate() {
                     if of_lane.iter().all(|&stamp| stamp::is_written(stamp)) {
                         written |= if run.shared { run.mask } else { 1 << (run.lane + i as u32) };
                     }
@@ -143,40 +162,46 @@ impl Region {
         let generation = self.generation;
         access.for_runs(base, shape, false, |run| {
             let (memory, page, places, counts) = self.page(run.page);
-            page.enter(launch, generation);
+            page.enter(judge.clocks.now(), generation);
             counts.run(page, run.start, run.length, true);
+            if page.has_rivals {
+                judge.meet_rivals(page, &run, base + ((run.page << PAGE_SHIFT) as u64), true);
+            }
             let cells = page.cells(memory, shift, run.start, run.length);
             let lanes = run.lanes_of_cells(&cells, access);
-            let [read0, read1] = cells.reads;
-            let ordered = stamp::scan_write(cells.write, [read0, read1], &sight, lanes);
+            let ([read0, read1], writes) = (cells.reads, cells.write);
+            let earlier = [&*read0.stamps, &*read1.stamps];
+            let ordered = stamp::scan_write(writes.stamps, earlier, &sight, lanes);
             let to = &mut memory[run.start..][..run.length];
             let from = &data[run.lane as usize * bytes..][..run.length];
             if !ordered && !judge.found {
                 let offset = ((run.page << PAGE_SHIFT) + run.start) as u64;
-                for cell in 0..cells.write.len() {
+                for cell in 0..writes.stamps.len() {
                     let lane = run.lane + (cell >> lanes.shift) as u32;
                     let inside = cell << cells.shift..(cell + 1) << cells.shift;
                     let start = offset + inside.start as u64;
                     let at = (start, offset + inside.end as u64);
                     let changes = to[inside.clone()] != from[inside];
-                    let write = cells.write[cell];
-                    let earlier = [(write, false), (read0[cell], true), (read1[cell], true)];
-                    let racing = earlier.into_iter().find(|&(stamp, read)| {
+                    let earlier = [(&writes, false), (&read0, true), (&read1, true)];
+                    let racing = earlier.into_iter().find(|&(slots, read)| {
+                        let stamp = slots.stamps[cell];
                         (read || changes) && judge.races(places, stamp, read, lane, at)
                     });
-                    if let Some((stamp, read)) = racing {
-                        judge.report(stamp, read, lane, base + start);
+                    if let Some((slots, read)) = racing {
+                        let earlier = (slots.stamps[cell], slots.places[cell]);
+                        judge.report(earlier, read, lane, base + start);
                         break;
                     }
                 }
             }
             to.copy_from_slice(from);
             let me = sight.me + u64::from(run.lane);
-            for (cell, stamp) in cells.write.iter_mut().enumerate() {
+            for (cell, stamp) in writes.stamps.iter_mut().enumerate() {
                 *stamp = me + (cell >> lanes.shift) as u64;
             }
+            writes.places.fill(access.place);
             if run.mask & !defined != 0 {
-                for (cell, stamp) in cells.write.iter_mut().enumerate() {
+                for (cell, stamp) in writes.stamps.iter_mut().enumerate() {
                     let lane = run.lane + (cell >> lanes.shift) as u32;
                     *stamp |= if defined >> lane & 1 == 1 { 0 } else { POISON };
                 }
@@ -184,8 +209,8 @@ impl Region {
             // Whoever conflicts with a read from before also conflicts with this write, unless it
             // may be unordered with a strong one.
             if !access.is_strong() {
-                read0.fill(stamp::NEVER);
-                read1.fill(stamp::NEVER);
+                read0.stamps.fill(stamp::NEVER);
+                read1.stamps.fill(stamp::NEVER);
             }
         });
         if access.is_strong() {
@@ -222,29 +247,38 @@ impl Region {
             let offset = access.addresses[lane as usize] - base;
             let start = offset as usize % PAGE;
             let (memory, page, places, counts) = self.page((offset >> PAGE_SHIFT) as usize);
-            page.enter(launch, generation);
+            page.enter(judge.clocks.now(), generation);
             counts.run(page, start, bytes, true);
+            let run = Run {
+                lane,
+                mask: 1 << lane,
+                page: offset as usize >> PAGE_SHIFT,
+                start,
+                length: bytes,
+                shared: false,
+            };
+            if page.has_rivals {
+                judge.meet_rivals(page, &run, base + offset - start as u64, true);
+            }
             let cells = page.cells(memory, shift, start, bytes);
-            let earlier = [&*cells.write, &*cells.reads[0], &*cells.reads[1]];
-            for (cell, (read, stamps)) in (0..cells.write.len()).flat_map(|cell| {
-                [
-                    (cell, (false, earlier[0])),
-                    (cell, (true, earlier[1])),
-                    (cell, (true, earlier[2])),
-                ]
-            }) {
-                if judge.found || sight.surely_before(stamps[cell], lane.into()) {
-                    continue;
-                }
-                let at = offset + ((cell as u64) << cells.shift);
-                if judge.races(places, stamps[cell], read, lane, (at, at + (1 << cells.shift))) {
-                    judge.report(stamps[cell], read, lane, base + at);
+            let earlier = [(&cells.write, false), (&cells.reads[0], true), (&cells.reads[1], true)];
+            for cell in 0..cells.write.stamps.len() {
+                for &(slots, read) in &earlier {
+                    let stamp = slots.stamps[cell];
+                    if judge.found || sight.surely_before(stamp, lane.into()) {
+                        continue;
+                    }
+                    let at = offset + ((cell as u64) << cells.shift);
+                    if judge.races(places, stamp, read, lane, (at, at + (1 << cells.shift))) {
+                        judge.report((stamp, slots.places[cell]), read, lane, base + at);
+                    }
                 }
             }
-            if cells.write.iter().all(|&stamp| stamp::is_written(stamp)) {
+            if cells.write.stamps.iter().all(|&stamp| stamp::is_written(stamp)) {
                 written |= 1 << lane;
             }
-            cells.write.fill(sight.me + u64::from(lane));
+            cells.write.stamps.fill(sight.me + u64::from(lane));
+            cells.write.places.fill(access.place);
             update(lane, &mut memory[start..start + bytes]);
             let range = (offset, offset + bytes as u64);
             places.read(judge.clocks, access.warp, range, access.acquires());

@@ -5,7 +5,7 @@
 //! Time is counted per warp, in epochs. An access is stamped with its launch, warp, lane and epoch.
 //! An earlier access happens before a later one if
 //!
-//! - it belongs to an earlier launch or to the host,
+//! - it belongs to the host, or to an earlier launch that is ordered before (`streams`),
 //! - it was made by the same lane,
 //! - both lanes took part in a `bar.warp.sync` (or a convergence of `__syncwarp`) in between,
 //! - both warps passed the same block barrier in between, or
@@ -22,6 +22,7 @@ use std::collections::HashMap;
 
 use super::knowledge::Knowledge;
 use super::stamp::{self, LAST_EPOCH, Sight};
+use super::streams::Now;
 
 /// What a barrier carries from those who arrive to those who leave. Each phase of a barrier starts
 /// with an empty one.
@@ -62,7 +63,7 @@ struct Block {
 /// The accesses of warps from 2^32 on are not told apart from those 2^32 before.
 #[derive(Debug)]
 pub struct Clocks {
-    launch: u32,
+    now: Now,
     warps_per_block: u32,
     blocks: Vec<Block>,
     by_number: HashMap<u64, usize>,
@@ -76,10 +77,11 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    /// Clocks of a launch; its number comes from [`Memory::begin_launch`](super::Memory::begin_launch).
-    pub fn new(launch: u32, warps_per_block: u32) -> Clocks {
+    /// Clocks of a launch, which [`Memory::begin_launch`](super::Memory::begin_launch) began.
+    pub fn new(now: Now, warps_per_block: u32) -> Clocks {
+        let launch = now.number;
         Clocks {
-            launch,
+            now,
             warps_per_block: warps_per_block.max(1),
             blocks: Vec::new(),
             by_number: HashMap::new(),
@@ -92,8 +94,8 @@ impl Clocks {
     }
 
     /// Clocks of waves of 64 lanes, whose accesses come in halves of 32.
-    pub fn of_waves(launch: u32, waves_per_block: u32) -> Clocks {
-        Clocks { halves: true, ..Clocks::new(launch, waves_per_block) }
+    pub fn of_waves(now: Now, waves_per_block: u32) -> Clocks {
+        Clocks { halves: true, ..Clocks::new(now, waves_per_block) }
     }
 
     /// The block's warps start; blocks that run at a time are started before their first access.
@@ -199,7 +201,12 @@ impl Clocks {
     }
 
     pub(super) fn launch(&self) -> u32 {
-        self.launch
+        self.now.number
+    }
+
+    /// The launch among other work.
+    pub(super) fn now(&self) -> &Now {
+        &self.now
     }
 
     pub(super) fn sight(&mut self, warp: u64) -> Sight {
@@ -269,8 +276,8 @@ impl Clocks {
         (0..32).filter(|&of| knows(of)).count() >= 2 && knows(stamp::lane_of(stamp))
     }
 
-    /// In words, for an access of `warp` that another one is not ordered with.
-    pub(super) fn describe(&self, stamp: u64, what: &str, warp: u64) -> String {
+    /// In words, for an access of `warp`: another one that it is not ordered with, and what was missing.
+    pub(super) fn describe(&self, stamp: u64, what: &str, warp: u64) -> (String, &'static str) {
         let per_block = u64::from(self.warps_per_block);
         let other = warp & !u64::from(u32::MAX) | stamp::warp_of(stamp);
         let (block, lane) = (other / per_block, stamp::lane_of(stamp));
@@ -284,7 +291,7 @@ impl Clocks {
             "another block, no release and acquire between"
         };
         let index = other % per_block;
-        format!("{what} by block {block} warp {index} lane {lane}{several} ({missing})")
+        (format!("{what} by block {block} warp {index} lane {lane}{several}"), missing)
     }
 
     /// Whether the warp knows of this many writes of the place.

@@ -1,7 +1,10 @@
 //! The address space: fenced allocations, host copies, a kernel's accesses by address.
 
+use std::sync::Arc;
+
 use super::region::{Access, AccessFault, Finding, Region, where_outside};
 use super::shape::Shape;
+use super::streams::{Known, Now, Timeline, Work};
 use super::{Clocks, Traffic};
 
 /// What the host's calls can get wrong.
@@ -38,7 +41,11 @@ pub struct Memory {
     next: u64,
     used: u64,
     capacity: u64,
+    /// The number of the last work.
     launch: u32,
+    /// Whether the driver told of it, so that the next launch is it.
+    announced: bool,
+    timeline: Arc<Timeline>,
     instructions: u64,
     /// The allocation last accessed.
     last: usize,
@@ -54,6 +61,8 @@ impl Memory {
             used: 0,
             capacity,
             launch: 0,
+            announced: false,
+            timeline: Arc::default(),
             instructions: 0,
             last: 0,
         }
@@ -182,17 +191,65 @@ impl Memory {
         Ok(())
     }
 
-    /// The number of the next launch, and traffic counts from zero.
-    pub fn begin_launch(&mut self) -> u32 {
+    /// Begins a launch. Traffic counts from zero. Without [`Memory::begin_work`] before it, it is
+    /// ordered behind everything.
+    pub fn begin_launch(&mut self) -> Now {
+        if !std::mem::take(&mut self.announced) {
+            self.next_number();
+        }
+        self.now()
+    }
+
+    /// Begins a launch, copy or fill of a stream: the next that is called. With `several`, the device
+    /// has other streams.
+    pub fn begin_work(&mut self, work: Work, several: bool) {
+        self.next_number();
+        self.announced = true;
+        let timeline = Arc::make_mut(&mut self.timeline);
+        timeline.several = several;
+        timeline.begin(self.launch, work);
+    }
+
+    /// The work goes on that was begun last; it touches a range as a whole. Gives the earlier access
+    /// that it is not ordered with.
+    ///
+    /// # Errors
+    ///
+    /// `Address`.
+    pub fn touch(
+        &mut self,
+        address: u64,
+        bytes: u64,
+        write: bool,
+    ) -> Result<Option<Finding>, MemoryError> {
+        let (index, offset) = self.range(address, bytes)?;
+        let now = self.now();
+        let Allocation { start, region } = &mut self.allocations[index];
+        let found = region.touch(&now, offset, offset + bytes, write);
+        Ok(found.map(|(at, conflict)| conflict.finding(&now, 0, *start + at)))
+    }
+
+    /// All that is known so is ordered before everything to come.
+    pub fn settle(&mut self, known: &Known) {
+        if !self.timeline.is_empty() {
+            Arc::make_mut(&mut self.timeline).settle(known);
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { number: self.launch, timeline: self.timeline.clone() }
+    }
+
+    fn next_number(&mut self) {
         if self.launch == u32::MAX {
             for allocation in &mut self.allocations {
                 allocation.region.settle();
             }
+            Arc::make_mut(&mut self.timeline).clear();
             self.launch = 0;
         }
         self.launch += 1;
         self.instructions = 0;
-        self.launch
     }
 
     /// As if there had been this many launches.

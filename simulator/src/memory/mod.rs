@@ -8,15 +8,18 @@ mod clocks;
 mod global;
 mod knowledge;
 mod page;
+mod past;
 mod places;
 mod region;
 mod shape;
 mod stamp;
+mod streams;
 mod traffic;
 
 pub use clocks::{Clocks, Fence};
 pub use global::{Memory, MemoryError};
 pub use region::{Access, AccessFault, Finding, Order, Region};
+pub use streams::{Known, Now, Places, Work};
 pub use traffic::{SharedTraffic, Traffic};
 
 #[cfg(test)]

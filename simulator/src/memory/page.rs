@@ -1,6 +1,8 @@
 //! 4 KiB of bytes with the history of each.
 
-use super::stamp::{self, HOST, NEVER};
+use super::past::{Conflict, History, STRONG, Touched};
+use super::stamp::{self, HOST, NEVER, Slots};
+use super::streams::Now;
 
 pub(super) const PAGE_SHIFT: u32 = 12;
 pub(super) const PAGE: usize = 1 << PAGE_SHIFT;
@@ -34,34 +36,91 @@ pub(super) struct Page {
     pub(super) sectors: [u128; 2],
     /// The stamps: of the last write to each cell, then of two readers since.
     cells: Vec<u64>,
+    /// The places of those accesses in the code.
+    places: Vec<u32>,
+    /// What work before this launch did, as long as other work may be unordered with it.
+    history: Option<Box<History>>,
+    /// Some of it is not ordered before this launch.
+    pub(super) has_rivals: bool,
 }
 
-/// The stamps of a run of cells.
+/// The stamps of a run of cells, and the places of the accesses.
 pub(super) struct Cells<'a> {
     pub(super) shift: u32,
-    pub(super) write: &'a mut [u64],
-    pub(super) reads: [&'a mut [u64]; 2],
+    pub(super) write: Slots<'a>,
+    pub(super) reads: [Slots<'a>; 2],
 }
 
 impl Page {
     /// Forgets what an earlier generation held, and who accessed in an earlier launch.
     #[inline]
-    pub(super) fn enter(&mut self, launch: u32, generation: u32) {
-        if self.launch != launch || self.generation != generation {
-            self.enter_anew(launch, generation);
+    pub(super) fn enter(&mut self, now: &Now, generation: u32) {
+        if self.launch != now.number || self.generation != generation {
+            self.enter_anew(now, generation);
         }
     }
 
     #[cold]
-    fn enter_anew(&mut self, launch: u32, generation: u32) {
+    fn enter_anew(&mut self, now: &Now, generation: u32) {
         if self.generation != generation {
             self.state = State::Untouched;
+            self.history = None;
         } else {
+            self.remember(now);
             self.settle();
         }
-        self.launch = launch;
+        self.launch = now.number;
         self.generation = generation;
         self.sectors = [0; 2];
+        self.has_rivals = match &mut self.history {
+            Some(history) => history.look(now),
+            None => false,
+        };
+    }
+
+    /// Keeps what the launch before this one did, if this one or others may be unordered with it.
+    fn remember(&mut self, now: &Now) {
+        let timeline = &*now.timeline;
+        let is_settled = timeline.get(self.launch).is_none();
+        let matters = timeline.several || !timeline.is_before(self.launch, now.number);
+        if is_settled || !matters || self.state != State::Cells {
+            return;
+        }
+        let count = PAGE >> self.shift;
+        let mark = |at: usize| match self.cells[at] {
+            stamp if stamp::epoch_of(stamp) == 0 => 0,
+            stamp if stamp & stamp::STRONG != 0 => (self.places[at] + 1) | STRONG,
+            _ => self.places[at] + 1,
+        };
+        let write: Box<[u32]> = (0..count).map(mark).collect();
+        // Of two readers, one that is not strong conflicts with more.
+        let read = (count..2 * count).map(|at| match (mark(at), mark(at + count)) {
+            (0, other) | (other, 0) => other,
+            (one, other) => one.min(other),
+        });
+        let touched = Touched::Cells { shift: self.shift.into(), write, read: read.collect() };
+        if !touched.is_empty() {
+            self.history.get_or_insert_default().push(self.launch, touched, timeline);
+        }
+    }
+
+    /// The work now touches a range as a whole: a copy, a fill, or a free, entered before.
+    pub(super) fn touch(&mut self, now: &Now, (start, end): (usize, usize), write: bool) {
+        if now.timeline.get(now.number).is_some() {
+            let touched = Touched::Range { start, end, write };
+            self.history.get_or_insert_default().push(now.number, touched, &now.timeline);
+        }
+    }
+
+    /// An earlier access that is not ordered with one now to `start..end`.
+    #[cold]
+    pub(super) fn conflict(
+        &self,
+        range: (usize, usize),
+        write: bool,
+        strong: bool,
+    ) -> Option<Conflict> {
+        self.history.as_ref()?.conflict(range, write, strong)
     }
 
     /// Everything that happened is ordered before everything to come.
@@ -84,6 +143,8 @@ impl Page {
     /// Launch numbers start again.
     pub(super) fn forget_launch(&mut self) {
         self.launch = 0;
+        self.history = None;
+        self.has_rivals = false;
     }
 
     pub(super) fn is_untouched(&self, generation: u32) -> bool {
@@ -93,24 +154,30 @@ impl Page {
     /// The cells of `start..start + length`, none larger than `1 << shift`. Both are multiples of
     /// that; `bytes` is the page's memory.
     #[inline(always)]
-    pub(super) fn cells(
-        &mut self,
+    pub(super) fn cells<'a>(
+        &'a mut self,
         bytes: &mut [u8],
         shift: u32,
         start: usize,
         length: usize,
-    ) -> Cells<'_> {
+    ) -> Cells<'a> {
         if self.state != State::Cells || u32::from(self.shift) > shift {
             self.make_cells(bytes, shift);
         }
         let shift = u32::from(self.shift);
-        let (write, reads) = self.cells.split_at_mut(PAGE >> shift);
-        let (read0, read1) = reads.split_at_mut(PAGE >> shift);
+        let (stamps, reads) = self.cells.split_at_mut(PAGE >> shift);
+        let (stamps0, stamps1) = reads.split_at_mut(PAGE >> shift);
+        let (places, reads) = self.places.split_at_mut(PAGE >> shift);
+        let (places0, places1) = reads.split_at_mut(PAGE >> shift);
         let range = start >> shift..(start + length) >> shift;
+        let part = |stamps: &'a mut [u64], places: &'a mut [u32]| Slots {
+            stamps: &mut stamps[range.clone()],
+            places: &mut places[range.clone()],
+        };
         Cells {
             shift,
-            write: &mut write[range.clone()],
-            reads: [&mut read0[range.clone()], &mut read1[range]],
+            write: part(stamps, places),
+            reads: [part(stamps0, places0), part(stamps1, places1)],
         }
     }
 
@@ -131,6 +198,7 @@ impl Page {
         self.cells.clear();
         self.cells.resize(count, first);
         self.cells.resize(3 * count, NEVER);
+        self.places.resize(3 * count, 0);
         self.shift = shift as u8;
         self.state = State::Cells;
     }
@@ -138,8 +206,8 @@ impl Page {
     /// Splits the cells; each part has the history of the whole.
     fn refine(&mut self, shift: u32) {
         let parts = 1 << (u32::from(self.shift) - shift);
-        let fine = self.cells.iter().flat_map(|&stamp| std::iter::repeat_n(stamp, parts)).collect();
-        self.cells = fine;
+        self.cells = split(&self.cells, parts);
+        self.places = split(&self.places, parts);
         self.shift = shift as u8;
     }
 
@@ -165,8 +233,8 @@ impl Page {
         }
         let shift = ((start | end) as u32 | 1 << LARGEST_SHIFT).trailing_zeros();
         let cells = self.cells(bytes, shift, start, end - start);
-        cells.write.fill(if written { HOST } else { NEVER });
-        cells.reads.into_iter().for_each(|reads| reads.fill(NEVER));
+        cells.write.stamps.fill(if written { HOST } else { NEVER });
+        cells.reads.into_iter().for_each(|reads| reads.stamps.fill(NEVER));
         if !written {
             bytes[start..end].fill(0xFF);
         }
@@ -197,10 +265,13 @@ impl Page {
     }
 }
 
+fn split<T: Copy>(cells: &[T], parts: usize) -> Vec<T> {
+    cells.iter().flat_map(|&cell| std::iter::repeat_n(cell, parts)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
     /// Written bytes of the page, as runs.
     fn written(page: &Page, generation: u32) -> Vec<(usize, usize)> {
         let mut runs = Vec::new();
@@ -215,27 +286,27 @@ mod tests {
     #[test]
     fn states_follow_each_other() {
         let (mut page, mut bytes) = (Page::default(), vec![0; PAGE]);
-        page.enter(1, 0);
+        page.enter(&Now::from(1), 0);
         assert_eq!((page.state, page.is_untouched(0)), (State::Untouched, true));
         // Cells begin with the size of the first access, with 0xFF below, and get finer.
-        assert_eq!(page.cells(&mut bytes, 4, 32, 64).write, [NEVER; 4]);
+        assert_eq!(page.cells(&mut bytes, 4, 32, 64).write.stamps, [NEVER; 4]);
         assert_eq!((page.state, page.shift, bytes[4095]), (State::Cells, 4, 0xFF));
-        page.cells(&mut bytes, 4, 32, 64).write.fill(77 << 8);
+        page.cells(&mut bytes, 4, 32, 64).write.stamps.fill(77 << 8);
         let cells = page.cells(&mut bytes, 1, 62, 4);
-        assert_eq!((cells.shift, cells.write), (1, &mut [77 << 8; 2][..]));
-        assert_eq!(page.cells(&mut bytes, 4, 16, 32).write[..8], [NEVER; 8]);
+        assert_eq!((cells.shift, &*cells.write.stamps), (1, &[77 << 8; 2][..]));
+        assert_eq!(page.cells(&mut bytes, 4, 16, 32).write.stamps[..8], [NEVER; 8]);
         assert_eq!(written(&page, 0), [(32, 96)]);
         // A new launch keeps what was written, of nobody.
-        page.enter(2, 0);
+        page.enter(&Now::from(2), 0);
         assert_eq!((page.state, page.shift), (State::Cells, 1));
-        assert_eq!(page.cells(&mut bytes, 1, 30, 4).write, [NEVER, HOST]);
+        assert_eq!(page.cells(&mut bytes, 1, 30, 4).write.stamps, [NEVER, HOST]);
         // The host completes the page bit by bit; the next launch finds it whole.
         page.host_mark(&mut bytes, PAGE, (0, 33), true);
         assert_eq!(page.shift, 0);
         page.host_mark(&mut bytes, PAGE, (96, PAGE), true);
-        page.enter(3, 0);
+        page.enter(&Now::from(3), 0);
         assert_eq!(page.state, State::Written);
-        assert_eq!(page.cells(&mut bytes, 3, 0, 16).write, [HOST; 2]);
+        assert_eq!(page.cells(&mut bytes, 3, 0, 16).write.stamps, [HOST; 2]);
         assert_eq!(page.shift, 3, "what was fine is coarse again");
         // Whole at once.
         page.host_mark(&mut bytes, PAGE, (0, PAGE), false);
@@ -248,19 +319,23 @@ mod tests {
         // Another generation knows nothing, but keeps the size of the cells.
         assert!(page.is_untouched(1));
         assert_eq!(written(&page, 1), []);
-        page.enter(3, 1);
-        assert_eq!(page.cells(&mut bytes, 4, 0, 16).write, [NEVER; 8]);
+        page.enter(&Now::from(3), 1);
+        assert_eq!(page.cells(&mut bytes, 4, 0, 16).write.stamps, [NEVER; 8]);
     }
 
     #[test]
     fn readers_are_forgotten_with_their_launch() {
         let (mut page, mut bytes) = (Page::default(), vec![0; PAGE]);
         page.host_mark(&mut bytes, PAGE, (0, 4), true);
-        page.enter(1, 0);
-        page.cells(&mut bytes, 2, 0, 4).reads.into_iter().for_each(|reads| reads.fill(9 << 8));
+        page.enter(&Now::from(1), 0);
+        page.cells(&mut bytes, 2, 0, 4)
+            .reads
+            .into_iter()
+            .for_each(|reads| reads.stamps.fill(9 << 8));
         page.sectors = [3, 4];
-        page.enter(2, 0);
-        assert_eq!(page.cells(&mut bytes, 2, 0, 4).reads, [&mut [NEVER], &mut [NEVER]]);
+        page.enter(&Now::from(2), 0);
+        let reads = page.cells(&mut bytes, 2, 0, 4).reads;
+        assert!(reads.iter().all(|reads| *reads.stamps == [NEVER]));
         assert_eq!(page.sectors, [0, 0]);
     }
 }

@@ -3,8 +3,10 @@
 use memmap2::{MmapMut, MmapOptions};
 
 use super::page::{PAGE, PAGE_SHIFT, Page};
+use super::past::Conflict;
 use super::places::Places;
 use super::shape::Shape;
+use super::streams::Now;
 use super::traffic::Counts;
 use super::{Clocks, SharedTraffic};
 
@@ -36,6 +38,8 @@ pub struct Access<'a> {
     pub order: Order,
     /// The warp's number in the grid.
     pub warp: u64,
+    /// Which instruction it is, for findings; below 2^31 - 1.
+    pub place: u32,
 }
 
 /// Why an access did not happen.
@@ -66,9 +70,21 @@ pub struct Finding {
     pub lane: u32,
     /// The first such byte.
     pub address: u64,
-    /// The earlier access it is not ordered with, in words: `write by block 3 warp 2 lane 5`, and
-    /// what was missing between them.
-    pub message: String,
+    /// The earlier access it is not ordered with, in words: `write by block 3 warp 2 lane 5`.
+    pub earlier: String,
+    /// Its instruction, if it belongs to this launch.
+    pub place: Option<u32>,
+    /// What was missing between them.
+    pub missing: String,
+}
+
+impl Finding {
+    /// In words; `name` says what an instruction of this launch is, with a space before.
+    pub fn text(&self, name: impl FnOnce(u32) -> String) -> String {
+        let Finding { address, earlier, missing, .. } = self;
+        let place = self.place.map_or(String::new(), name);
+        format!("address {address:#x}: {earlier}{place} ({missing})")
+    }
 }
 
 /// From this size on the memory is mapped, so that only what is touched is taken.
@@ -264,7 +280,7 @@ impl Region {
         (self.bytes as usize - (page << PAGE_SHIFT)).min(PAGE)
     }
 
-    /// The host writes; within bounds.
+    /// The host, or a copy or fill, writes; within bounds.
     pub(super) fn host_write(&mut self, start: u64, data: &[u8]) {
         let mut rest = data;
         for (page, from, to) in Region::pieces(start, start + data.len() as u64) {
@@ -286,7 +302,31 @@ impl Region {
         }
     }
 
-    /// The host reads; within bounds.
+    /// The work now touches `start..end` as a whole. Gives the earlier access it is not ordered with,
+    /// and where.
+    pub(super) fn touch(
+        &mut self,
+        now: &Now,
+        start: u64,
+        end: u64,
+        write: bool,
+    ) -> Option<(u64, Conflict)> {
+        let generation = self.generation;
+        let mut found = None;
+        for (page, from, to) in Region::pieces(start, end) {
+            let base = (page << PAGE_SHIFT) as u64;
+            let (_, history, ..) = self.page(page);
+            history.enter(now, generation);
+            if history.has_rivals && found.is_none() {
+                let conflict = history.conflict((from, to), write, false);
+                found = conflict.map(|conflict| (base + conflict.at as u64, conflict));
+            }
+            history.touch(now, (from, to), write);
+        }
+        found
+    }
+
+    /// The host, or a copy, reads; within bounds.
     pub(super) fn host_read(&self, start: u64, out: &mut [u8]) {
         let mut rest = out;
         for (page, from, to) in Region::pieces(start, start + rest.len() as u64) {

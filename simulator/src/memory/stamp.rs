@@ -88,6 +88,14 @@ impl Lanes {
     }
 }
 
+/// One of the three records of a run of cells: who last wrote, or who read.
+#[derive(Debug)]
+pub(super) struct Slots<'a> {
+    pub(super) stamps: &'a mut [u64],
+    /// Where in the code, for the stamps of this launch.
+    pub(super) places: &'a mut [u32],
+}
+
 /// What a scan over the cells of a run found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Scan {
@@ -100,18 +108,19 @@ pub(super) struct Scan {
 // The bodies are plain loops over slices of equal length, without calls and overflow checks, so that
 // they are compiled to vector code.
 
-/// Checks a read against the writes and enters it into the two slots of readers. Of two readers
-/// the one ordered before this read goes, else the one that `coin` says.
+/// Checks a read against the writes and enters it, with its place, into the two slots of readers. Of
+/// two readers the one ordered before this read goes, else the one that `coin` says.
 #[inline(always)]
 fn read_body(
     write: &[u64],
-    [read0, read1]: [&mut [u64]; 2],
+    [slot0, slot1]: [Slots<'_>; 2],
     sight: &Sight,
     lanes: Lanes,
-    coin: bool,
+    (place, coin): (u32, bool),
 ) -> Scan {
     let count = write.len();
-    let (read0, read1) = (&mut read0[..count], &mut read1[..count]);
+    let (read0, read1) = (&mut slot0.stamps[..count], &mut slot1.stamps[..count]);
+    let (place0, place1) = (&mut slot0.places[..count], &mut slot1.places[..count]);
     let (mut any, mut all) = (0, !0);
     for cell in 0..count {
         any |= write[cell] | read0[cell];
@@ -121,6 +130,7 @@ fn read_body(
         for (cell, read0) in read0.iter_mut().enumerate() {
             *read0 = sight.me | lanes.who(cell);
         }
+        place0.fill(place);
         return Scan { ordered: true, written: all == HOST };
     }
     let (mut unordered, mut missing) = (0_u64, 0_u64);
@@ -141,6 +151,8 @@ fn read_body(
         let new = if same0 | same1 { old | several } else { me };
         read0[cell] = if into0 { new } else { old0 };
         read1[cell] = if into0 { old1 } else { new };
+        place0[cell] = if into0 { place } else { place0[cell] };
+        place1[cell] = if into0 { place1[cell] } else { place };
     }
     Scan { ordered: unordered == 0, written: missing == 0 }
 }
@@ -175,12 +187,12 @@ const VECTOR: usize = 4;
 #[target_feature(enable = "avx2")]
 fn read_avx2(
     write: &[u64],
-    reads: [&mut [u64]; 2],
+    reads: [Slots<'_>; 2],
     sight: &Sight,
     lanes: Lanes,
-    coin: bool,
+    now: (u32, bool),
 ) -> Scan {
-    read_body(write, reads, sight, lanes, coin)
+    read_body(write, reads, sight, lanes, now)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -192,17 +204,17 @@ fn write_avx2(write: &[u64], reads: [&[u64]; 2], sight: &Sight, lanes: Lanes) ->
 /// As described at [`read_body`].
 pub(super) fn scan_read(
     write: &[u64],
-    reads: [&mut [u64]; 2],
+    reads: [Slots<'_>; 2],
     sight: &Sight,
     lanes: Lanes,
-    coin: bool,
+    now: (u32, bool),
 ) -> Scan {
     #[cfg(target_arch = "x86_64")]
     if write.len() >= VECTOR && is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2.
-        return unsafe { read_avx2(write, reads, sight, lanes, coin) };
+        return unsafe { read_avx2(write, reads, sight, lanes, now) };
     }
-    read_body(write, reads, sight, lanes, coin)
+    read_body(write, reads, sight, lanes, now)
 }
 
 /// As described at [`write_body`].

@@ -182,6 +182,7 @@ impl<'a> Decoder<'a> {
             function: Function {
                 name: source.name.clone(),
                 index,
+                first_place: 0,
                 ops: Vec::new(),
                 places: source.code.iter().map(place).collect(),
                 template,

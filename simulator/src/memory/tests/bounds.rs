@@ -1,7 +1,7 @@
 //! What lies where, what was written, and what the faults say.
 
 use super::{ALL, BASE, Bench, lanes, weak};
-use crate::memory::{AccessFault, Clocks, Memory, MemoryError, Region};
+use crate::memory::{AccessFault, Clocks, Memory, MemoryError, Now, Region};
 
 fn outside(lane: u32, address: u64, message: &str) -> AccessFault {
     AccessFault::OutOfBounds { lane, address, message: message.to_owned() }
@@ -188,7 +188,8 @@ fn host_bounds() {
 
 #[test]
 fn shared_bounds() {
-    let (mut region, mut clocks, mut findings) = (Region::new(1000), Clocks::new(1, 1), Vec::new());
+    let (mut region, mut clocks, mut findings) =
+        (Region::new(1000), Clocks::new(Now::from(1), 1), Vec::new());
     assert_eq!(region.bytes(), 1000);
     let mut load = |at: u64, bytes| {
         region.load(&mut clocks, &weak(&[at; 32], bytes, 0), &mut [0; 512], &mut findings)
@@ -203,7 +204,8 @@ fn shared_bounds() {
 
 #[test]
 fn reset_forgets() {
-    let (mut region, mut clocks, mut findings) = (Region::new(9000), Clocks::new(1, 1), Vec::new());
+    let (mut region, mut clocks, mut findings) =
+        (Region::new(9000), Clocks::new(Now::from(1), 1), Vec::new());
     for warp in 0..3 {
         let mut out = [0; 512];
         for start in [0, 4096, 8192] {

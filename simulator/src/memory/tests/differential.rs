@@ -3,7 +3,7 @@
 use super::model::{Model, Race};
 use super::{ALL, BASE};
 use crate::memory::stamp::LAST_EPOCH;
-use crate::memory::{Access, Clocks, Fence, Finding, Memory, Order};
+use crate::memory::{Access, Clocks, Fence, Finding, Memory, Now, Order};
 
 struct Random(u64);
 
@@ -59,7 +59,7 @@ impl Pair {
         let warps = rules.blocks * rules.warps_per_block;
         Pair {
             random: Random(seed),
-            clocks: Clocks::new(0, 1),
+            clocks: Clocks::new(Now::from(0), 1),
             memory,
             start,
             model: Model::new(SIZE as usize, warps as usize),
@@ -124,6 +124,7 @@ impl Pair {
             bytes: bytes as u32,
             order: Order::Weak,
             warp,
+            place: 0,
         };
         let mut findings = Vec::new();
         let base = self.start;

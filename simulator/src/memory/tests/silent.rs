@@ -2,7 +2,7 @@
 //! with its order taken away, which must be.
 
 use super::{ALL, Bench, lanes, weak};
-use crate::memory::{Clocks, Fence, Order, Region};
+use crate::memory::{Clocks, Fence, Now, Order, Region};
 
 /// Each block writes a partial result, fences and counts itself; the last one reads them all.
 fn last_block_done(fence: bool) -> usize {
@@ -159,7 +159,8 @@ fn grid_barriers() {
 
 #[test]
 fn shared_histogram() {
-    let (mut region, mut clocks, mut findings) = (Region::new(4096), Clocks::new(1, 4), Vec::new());
+    let (mut region, mut clocks, mut findings) =
+        (Region::new(4096), Clocks::new(Now::from(1), 4), Vec::new());
     for block in 0..3 {
         let barrier = |clocks: &mut Clocks| {
             let mut fence = Fence::default();

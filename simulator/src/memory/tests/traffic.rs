@@ -1,7 +1,7 @@
 //! What accesses cost.
 
 use super::{ALL, Bench, lanes, weak};
-use crate::memory::{Clocks, Region, SharedTraffic, Traffic};
+use crate::memory::{Clocks, Now, Region, SharedTraffic, Traffic};
 
 fn reads(bytes: u64, sectors: u64, unique: u64) -> Traffic {
     Traffic {
@@ -83,7 +83,7 @@ fn by_allocation() {
 
 /// Passes and conflicts of one access.
 fn passes(mask: u32, bytes: u32, at: impl Fn(u64) -> u64) -> (u64, u64) {
-    let (mut region, mut clocks) = (Region::new(64 << 10), Clocks::new(1, 1));
+    let (mut region, mut clocks) = (Region::new(64 << 10), Clocks::new(Now::from(1), 1));
     let at = std::array::from_fn(|lane| at(lane as u64));
     let access = crate::memory::Access { mask, ..weak(&at, bytes, 0) };
     region.load(&mut clocks, &access, &mut [0; 512], &mut Vec::new()).unwrap();
