@@ -2,7 +2,10 @@
 
 use super::decode::{Architecture, decode};
 use super::instruction::{Form, Format, Instruction, NONE, Operand, Sdwa, Type, VECTOR};
+use super::lines::Line;
+use super::object::Description;
 use super::opcodes::Opcode;
+use super::text::text;
 
 /// A kernel.
 pub(super) struct Function {
@@ -10,11 +13,13 @@ pub(super) struct Function {
     pub(super) instructions: Vec<Instruction>,
     /// By instruction: its place from the start, in bytes.
     pub(super) offsets: Vec<u32>,
+    lines: Vec<Option<Line>>,
 }
 
 impl Function {
     /// Decodes the code of a function.
-    pub(super) fn new(name: &str, code: &[u8], architecture: Architecture) -> Function {
+    pub(super) fn new(description: &Description, architecture: Architecture) -> Function {
+        let Description { kernel, code, lines, .. } = description;
         let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, &b| word << 8 | u32::from(b));
         let words: Vec<u32> = code.chunks_exact(4).map(word).collect();
         let mut instructions = Vec::new();
@@ -38,7 +43,22 @@ impl Function {
                 instruction.target = found.map_or(u32::MAX, |found| found as u32);
             }
         }
-        Function { name: name.to_owned(), instructions, offsets }
+        let line = |&offset: &u32| lines.get(offset as usize / 4).cloned().flatten();
+        let lines = offsets.iter().map(line).collect();
+        Function { name: kernel.name.clone(), instructions, offsets, lines }
+    }
+
+    /// What a report says of an instruction: its text with its place, and file and line.
+    pub(super) fn place(&self, at: u32) -> (String, Option<(String, u32)>) {
+        let Some(instruction) = self.instructions.get(at as usize) else {
+            return (String::new(), None);
+        };
+        let offset = self.offsets[at as usize];
+        let source = self.lines[at as usize].as_ref();
+        (
+            format!("{} at {}+{offset:#x}", text(instruction), self.name),
+            source.map(|(file, line)| (file.to_string(), *line)),
+        )
     }
 }
 

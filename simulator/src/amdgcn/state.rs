@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use super::function::Function;
-use super::text::text;
 use super::wave::Place;
 use crate::engine::Counters;
 use crate::engine::random::Random;
@@ -85,11 +84,7 @@ impl State {
         if self.reports.len() >= room || !self.seen.insert((fault.kind, at)) {
             return;
         }
-        let instruction = function.instructions.get(at as usize);
-        let instruction = instruction.map_or(String::new(), |instruction| {
-            let offset = function.offsets[at as usize];
-            format!("{} at {}+{offset:#x}", text(instruction), function.name)
-        });
+        let (instruction, source) = function.place(at);
         self.reports.push(Report {
             kind: fault.kind,
             kernel: self.kernel.clone(),
@@ -98,7 +93,7 @@ impl State {
             lanes: 64,
             instruction,
             line: 0,
-            source: None,
+            source,
             message: fault.message,
         });
     }
