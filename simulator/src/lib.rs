@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`ptx`] | the text that nvcc makes, parsed |
 //! | [`fatbin`] | the PTX inside a fat binary |
-//! | [`nvcc`] | the compiler, found and run |
+//! | [`nvcc`], [`clang`] | the compilers, found and run |
 //! | [`engine`] | executes a kernel: warps of 32 lanes, divergence, barriers, seeded schedules |
 //! | [`memory`] | the device's address space, with fences, poison, race clocks and traffic counts |
 //! | [`report`] | what went wrong, where |
@@ -13,6 +13,7 @@
 //! | `hip` | the stand-in `libamdhip64.so`, by means of `cuda` |
 
 pub mod amdgcn;
+pub mod clang;
 mod cuda;
 pub mod engine;
 pub mod fatbin;

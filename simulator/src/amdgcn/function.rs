@@ -2,6 +2,8 @@
 
 use super::decode::{Architecture, decode};
 use super::instruction::{Form, Format, Instruction, NONE, Operand, Sdwa, Type, VECTOR};
+use super::lines::Line;
+use super::object::Description;
 use super::opcodes::Opcode;
 use super::text::text;
 use crate::report::Site;
@@ -12,11 +14,13 @@ pub(super) struct Function {
     pub(super) instructions: Vec<Instruction>,
     /// By instruction: its place from the start, in bytes.
     pub(super) offsets: Vec<u32>,
+    lines: Vec<Option<Line>>,
 }
 
 impl Function {
     /// Decodes the code of a function.
-    pub(super) fn new(name: &str, code: &[u8], architecture: Architecture) -> Function {
+    pub(super) fn new(description: &Description, architecture: Architecture) -> Function {
+        let Description { kernel, code, lines, .. } = description;
         let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, &b| word << 8 | u32::from(b));
         let words: Vec<u32> = code.chunks_exact(4).map(word).collect();
         let mut instructions = Vec::new();
@@ -40,19 +44,28 @@ impl Function {
                 instruction.target = found.map_or(u32::MAX, |found| found as u32);
             }
         }
-        Function { name: name.to_owned(), instructions, offsets }
+        let line = |&offset: &u32| lines.get(offset as usize / 4).cloned().flatten();
+        let lines = offsets.iter().map(line).collect();
+        Function { name: kernel.name.clone(), instructions, offsets, lines }
     }
 
-    /// The instruction and its place, in words; nothing if there is none of that number.
-    pub(super) fn describe(&self, at: u32) -> String {
-        let Some(instruction) = self.instructions.get(at as usize) else { return String::new() };
+    /// What a report says of an instruction: its text with its place, and file and line.
+    pub(super) fn place(&self, at: u32) -> (String, Option<(String, u32)>) {
+        let Some(instruction) = self.instructions.get(at as usize) else {
+            return (String::new(), None);
+        };
         let offset = self.offsets[at as usize];
-        format!("{} at {}+{offset:#x}", text(instruction), self.name)
+        let source = self.lines[at as usize].as_ref();
+        (
+            format!("{} at {}+{offset:#x}", text(instruction), self.name),
+            source.map(|(file, line)| (file.to_string(), *line)),
+        )
     }
 
     /// As a report names it, with a space before.
     pub(super) fn name_place(&self, at: u32) -> String {
-        Site(&self.describe(at), 0, &None).to_string()
+        let (instruction, source) = self.place(at);
+        Site(&instruction, 0, &source).to_string()
     }
 }
 

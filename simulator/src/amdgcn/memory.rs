@@ -282,7 +282,11 @@ fn perform(x: &mut Execution<'_>, pending: &mut Pending) -> Result<(), Fault> {
             let offset = u64::from(offset as u32) * u64::from(what.unit);
             pending.addresses = base.map(|address| address.wrapping_add(offset));
         }
-        super::transfer::transfer(x, i, &what, pending, place)?;
+        if let Err(fault) = super::transfer::transfer(x, i, &what, pending, place) {
+            // The launch ends: what is at fault is this instruction, not the wait for it.
+            x.wave.pc = pending.instruction;
+            return Err(fault);
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `object` | the ELF file: code, descriptors, metadata |
+//! | `object`, `lines` | the ELF file: code, descriptors, metadata, source lines |
 //! | `opcodes`, `instruction`, `decode`, `text`, `names` | machine words, what they mean, as text |
 //! | `function`, `execute`, `scalar`, `vector` | the loop and what instructions do |
 //! | `wave`, `operands` | registers and how operands are read and written |
@@ -21,6 +21,7 @@ mod execute;
 mod function;
 mod instruction;
 mod lane_exchange;
+mod lines;
 mod memory;
 mod names;
 mod object;
@@ -61,7 +62,7 @@ impl Program {
     /// A line that says what is not modelled or broken.
     pub fn load(image: &[u8], _memory: &mut Memory) -> Result<Program, String> {
         let (architecture, descriptions) = object::read(image)?;
-        let function = |it: &Description| Function::new(&it.kernel.name, &it.code, architecture);
+        let function = |it: &Description| Function::new(it, architecture);
         Ok(Program {
             kernels: descriptions.iter().map(|it| it.kernel.clone()).collect(),
             functions: descriptions.iter().map(function).collect(),

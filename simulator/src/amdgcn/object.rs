@@ -7,6 +7,7 @@ use object::{LittleEndian, Object, ObjectSymbol};
 use rmpv::Value;
 
 use super::decode::Architecture;
+use super::lines::{Line, Lines};
 use crate::engine::{Kernel, ParameterLayout};
 
 /// A kernel as the object describes it.
@@ -16,6 +17,8 @@ pub(super) struct Description {
     pub(super) hidden: Vec<(String, u32, u32)>,
     pub(super) kernarg_bytes: u32,
     pub(super) code: Vec<u8>,
+    /// The source line of each word of the code, in builds with line information.
+    pub(super) lines: Vec<Option<Line>>,
     pub(super) descriptor: Descriptor,
 }
 
@@ -35,7 +38,8 @@ const ELFOSABI_AMDGPU_HSA: OsAbi = OsAbi(64);
 /// EF_AMDGPU_MACH, the low byte of the ELF flags.
 const PROCESSORS: [(u32, &str); 3] = [(0x3F, "gfx90a"), (0x4C, "gfx942"), (0x4F, "gfx950")];
 
-type Elf<'a> = ElfFile64<'a, LittleEndian>;
+/// Any code object.
+pub(super) type Elf<'a> = ElfFile64<'a, LittleEndian>;
 
 fn parse(image: &[u8]) -> Result<Elf<'_>, String> {
     let elf = Elf::parse(image).map_err(|error| format!("no ELF file: {error}"))?;
@@ -73,7 +77,8 @@ pub(super) fn read(image: &[u8]) -> Result<(Architecture, Vec<Description>), Str
     let metadata = metadata(&elf)?;
     let kernels = field(&metadata, "amdhsa.kernels").and_then(Value::as_array);
     let kernels = kernels.ok_or("the metadata lists no kernels")?;
-    let described = kernels.iter().map(|kernel| describe(&elf, kernel));
+    let lines = Lines::read(&elf);
+    let described = kernels.iter().map(|kernel| describe(&elf, &lines, kernel));
     Ok((architecture, described.collect::<Result<_, _>>()?))
 }
 
@@ -124,7 +129,7 @@ fn symbol(elf: &Elf<'_>, name: &str) -> Result<(u64, u64), String> {
     Ok((symbol.address(), symbol.size()))
 }
 
-fn describe(elf: &Elf<'_>, kernel: &Value) -> Result<Description, String> {
+fn describe(elf: &Elf<'_>, lines: &Lines, kernel: &Value) -> Result<Description, String> {
     let name = text(kernel, ".name")?;
     let wrong = |what: String| format!("{name}: {what}");
     if number(kernel, ".wavefront_size")? != 64 {
@@ -166,6 +171,7 @@ fn describe(elf: &Elf<'_>, kernel: &Value) -> Result<Description, String> {
         hidden,
         kernarg_bytes: number(kernel, ".kernarg_segment_size")?,
         code: bytes_at(elf, code_start, code_size)?.to_owned(),
+        lines: (0..code_size / 4).map(|word| lines.at(code_start + 4 * word)).collect(),
         descriptor,
     })
 }

@@ -84,15 +84,16 @@ impl State {
         if self.reports.len() >= room || !self.seen.insert((fault.kind, at)) {
             return;
         }
+        let (instruction, source) = function.place(at);
         self.reports.push(Report {
             kind: fault.kind,
             kernel: self.kernel.clone(),
             block: Some(place.block),
             thread: fault.lane.map(|lane| place.index * 64 + lane),
             lanes: 64,
-            instruction: function.describe(at),
+            instruction,
             line: 0,
-            source: None,
+            source,
             message: fault.message,
         });
     }

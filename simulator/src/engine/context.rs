@@ -178,16 +178,16 @@ impl State {
         if self.reports.len() >= room || !self.seen.insert((fault.kind, function.index, source)) {
             return;
         }
-        let at = function.places.get(source as usize);
+        let (instruction, line, source) = program.place(function, source);
         self.reports.push(Report {
             kind: fault.kind,
             kernel: self.kernel.clone(),
             block: Some(place.block),
             thread: fault.lane.map(|lane| place.index * 32 + lane),
             lanes: 32,
-            instruction: at.map_or(String::new(), |at| at.text.clone()),
-            line: at.map_or(0, |at| at.line),
-            source: at.and_then(|at| program.source(at)),
+            instruction,
+            line,
+            source,
             message: fault.message,
         });
     }

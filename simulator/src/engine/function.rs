@@ -1,5 +1,6 @@
 //! A function made ready to execute.
 
+use super::Program;
 use super::instruction::Op;
 use super::registers::Registers;
 use super::special::Special;
@@ -39,6 +40,25 @@ impl Function {
     /// The instruction's number among all of the program.
     pub(super) fn place(&self, op: &Op) -> u32 {
         self.first_place + op.source
+    }
+}
+
+impl Program {
+    /// What a report says of an instruction of the syntax tree: its text, its line in the PTX, and file
+    /// and line of the source.
+    pub(super) fn place(
+        &self,
+        function: &Function,
+        at: u32,
+    ) -> (String, u32, Option<(String, u32)>) {
+        let Some(place) = function.places.get(at as usize) else {
+            return (String::new(), 0, None);
+        };
+        let source = place.source.map(|(file, line)| {
+            let file = self.files.get(&file).cloned();
+            (file.unwrap_or_else(|| String::from("?")), line)
+        });
+        (place.text.clone(), place.line, source)
     }
 }
 

@@ -179,20 +179,14 @@ impl Program {
         self.kernels().iter().find(|kernel| kernel.name == name)
     }
 
-    /// The source file and line of an instruction, if the module tells.
-    fn source(&self, at: &function::Source) -> Option<(String, u32)> {
-        at.source.map(|(file, line)| {
-            let file = self.files.get(&file).cloned();
-            (file.unwrap_or_else(|| String::from("?")), line)
-        })
-    }
-
     /// In words, with a space before: the instruction of a memory access.
     pub fn name_place(&self, place: u32) -> String {
         let after = self.functions.partition_point(|function| function.first_place <= place);
-        let function = after.checked_sub(1).map(|index| &self.functions[index]);
-        let at = function.and_then(|f| f.places.get((place - f.first_place) as usize));
-        at.map_or(String::new(), |at| Site(&at.text, at.line, &self.source(at)).to_string())
+        let Some(function) = after.checked_sub(1).map(|index| &self.functions[index]) else {
+            return String::new();
+        };
+        let (instruction, line, source) = self.place(function, place - function.first_place);
+        Site(&instruction, line, &source).to_string()
     }
 
     /// Executes one launch to its end.
