@@ -12,7 +12,7 @@
 //! | `stream`, `event`, `queue` | `cuStream*`, `cuEvent*`; when queued work is done |
 //! | `image`, `module`, `library`, `function` | `cuModule*`, `cuLibrary*`, `cuKernel*`, `cuFunc*` |
 //! | `launch`, `record`, `occupancy` | `cuLaunch*`, `cuOccupancy*`; reports and counters |
-//! | `capture`, `graph` | stream capture, `cuGraph*` |
+//! | `capture`, `capture_rules`, `graph` | stream capture, what it forbids, `cuGraph*` |
 //! | `tensor_map` | `cuTensorMap*` |
 //! | `control` | `expertile_sim_*` |
 //! | `unmodelled` | every other name, refused with `CUDA_ERROR_NOT_SUPPORTED` |
@@ -22,6 +22,7 @@
 
 pub(crate) mod architecture;
 pub(crate) mod capture;
+pub(crate) mod capture_rules;
 pub(crate) mod context;
 pub(crate) mod control;
 pub(crate) mod copy;

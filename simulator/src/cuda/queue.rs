@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::driver::{Driver, Place, thread};
-use super::error::{Code, Result, refuse};
+use super::error::{Result, refuse};
 use super::ffi::{HostFunction, call_host_function};
 use super::launch::KernelLaunch;
 use super::record;
@@ -150,6 +150,7 @@ impl Driver {
         if self.streams.get(stream)?.capture.is_some() {
             return self.capture_node(stream, work);
         }
+        self.refuse_implicit(stream)?;
         let Stream { context, kind, .. } = *self.streams.get(stream)?;
         let waits_for = |other: &Stream| match kind {
             Kind::Legacy => other.kind == Kind::Blocking,
@@ -223,20 +224,10 @@ impl Driver {
         }
     }
 
-    /// Refuses to wait for a stream that is captured; the capture is lost.
-    pub(crate) fn refuse_captured(&mut self, stream: Handle) -> Result<()> {
-        match self.streams.get(stream)?.capture {
-            Some(capture) => {
-                self.captures.get_mut(capture)?.invalid = true;
-                refuse(Code::STREAM_CAPTURE_UNSUPPORTED, "the stream is captured into a graph")
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Waits for a stream, and hands over what went wrong in its context.
     pub(crate) fn synchronize(&mut self, stream: Handle) -> Result<()> {
-        self.refuse_captured(stream)?;
+        self.refuse_captured(stream, "a wait for the stream")?;
+        self.refuse_implicit(stream)?;
         self.run_stream(stream)?;
         let context = self.streams.get(stream)?.context;
         self.take_error(context)
@@ -267,7 +258,7 @@ impl Driver {
             return;
         }
         match work {
-            Work::Kernel(launch) => self.execute(context, launch),
+            Work::Kernel(launch) => self.execute(launch.context, launch),
             Work::Copy { to, from, bytes } => {
                 let done = self.copy_now(*to, from, *bytes);
                 self.note_failure(context, done);

@@ -13,6 +13,7 @@ mod region;
 mod shape;
 mod stamp;
 mod traffic;
+pub(crate) mod window;
 
 pub use clocks::{Clocks, Fence};
 pub use global::{Memory, MemoryError};
