@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::capture_rules::RELAXED;
 use super::driver::{Driver, thread};
 use super::error::{Code, Result, refuse};
 use super::ffi::{Out, call};
@@ -14,9 +15,10 @@ use super::table::Handle;
 
 /// A capture that is going on.
 pub(crate) struct Capture {
-    origin: Handle,
-    thread: u64,
-    mode: u32,
+    pub(crate) origin: Handle,
+    /// The thread that began it, and how it forbids calls: a `CUstreamCaptureMode`.
+    pub(crate) thread: u64,
+    pub(crate) mode: u32,
     id: u64,
     nodes: Vec<Node>,
     /// What the next node of each stream depends on.
@@ -24,8 +26,6 @@ pub(crate) struct Capture {
     /// A forbidden call was made.
     pub(crate) invalid: bool,
 }
-
-const RELAXED: u32 = 2;
 
 impl Capture {
     /// The last nodes of a stream.
@@ -50,10 +50,8 @@ impl Driver {
     /// Adds a node to the graph that the stream is captured into.
     pub(crate) fn capture_node(&mut self, stream: Handle, work: Work) -> Result<()> {
         let Some(handle) = self.streams.get(stream)?.capture else { return Ok(()) };
+        self.unspoilt(handle)?;
         let capture = self.captures.get_mut(handle)?;
-        if capture.invalid {
-            return refuse(Code::STREAM_CAPTURE_INVALIDATED, "an earlier call spoilt the capture");
-        }
         let after = capture.ends_of(stream);
         capture.nodes.push(Node { work: Arc::new(work), after });
         capture.ends.insert(stream, vec![capture.nodes.len() - 1]);
@@ -67,8 +65,11 @@ impl Driver {
         capture: Handle,
         nodes: Vec<usize>,
     ) -> Result<()> {
-        if !self.captures.contains(capture) {
-            return refuse(Code::INVALID_VALUE, "the event's capture has ended");
+        if let Some(own) = self.streams.get(stream)?.capture {
+            self.unspoilt(own)?;
+        }
+        if !self.captures.get(capture).is_ok_and(|capture| !capture.invalid) {
+            return refuse(Code::INVALID_VALUE, "the event's capture has ended or is spoilt");
         }
         let state = self.streams.get_mut(stream)?;
         match state.capture {

@@ -73,6 +73,7 @@ impl Driver {
     /// Finishes a context's work and drops all it owns.
     pub(crate) fn remove_context(&mut self, context: Handle) -> Result<()> {
         self.wait_for_context(context);
+        self.drop_captures(context);
         let device = self.contexts.remove(context)?.device;
         for stream in self.streams.handles(|stream| stream.context == context) {
             self.streams.remove(stream)?;
@@ -243,9 +244,7 @@ extern "C" fn cuCtxSynchronize_v2(context: Handle) -> u32 {
 }
 
 fn synchronize(driver: &mut Driver, context: Handle) -> Result<()> {
-    for stream in driver.streams.handles(|stream| stream.context == context) {
-        driver.refuse_captured(stream)?;
-    }
+    driver.refuse_captured_context(context)?;
     driver.wait_for_context(context);
     driver.take_error(context)
 }

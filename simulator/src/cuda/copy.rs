@@ -9,12 +9,12 @@ use super::ffi::call;
 use super::queue::{Source, Work};
 use super::table::Handle;
 
-/// Whether a call returns before its copy is done.
+/// Whether a call returns before its copy or fill is done.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// The host may go on at once.
     No,
-    /// When the copy is done, if host memory takes part.
+    /// When it is done, if host memory takes part.
     ForHost,
 }
 
@@ -67,6 +67,9 @@ impl Driver {
         wait: Wait,
     ) -> Result<()> {
         let stream = self.stream(stream)?;
+        if wait == Wait::ForHost {
+            self.refuse_synchronous(stream)?;
+        }
         if bytes == 0 {
             return Ok(());
         }
@@ -83,7 +86,7 @@ impl Driver {
         let to_pageable = matches!(to, Place::Host(address) if !self.is_pinned(address, bytes));
         let host = matches!(to, Place::Host(_)) || matches!(from, Place::Host(_));
         if wait == Wait::ForHost && host {
-            self.refuse_captured(stream)?;
+            self.refuse_captured(stream, "a copy that waits")?;
         }
         self.enqueue(stream, Work::Copy { to, from: source, bytes })?;
         if !captured && (to_pageable || (wait == Wait::ForHost && host)) {
@@ -124,8 +127,19 @@ impl Driver {
         Ok(())
     }
 
-    fn fill(&mut self, stream: Handle, address: u64, pattern: &[u8], count: usize) -> Result<()> {
+    /// A fill is done by the stream's device, which reaches its own memory only.
+    fn fill(
+        &mut self,
+        stream: Handle,
+        address: u64,
+        pattern: &[u8],
+        count: usize,
+        wait: Wait,
+    ) -> Result<()> {
         let stream = self.stream(stream)?;
+        if wait == Wait::ForHost {
+            self.refuse_synchronous(stream)?;
+        }
         let Some(bytes) = (count as u64).checked_mul(pattern.len() as u64) else {
             return refuse(Code::INVALID_VALUE, format!("{count} elements"));
         };
@@ -136,6 +150,11 @@ impl Driver {
         let Place::Device(device, _) = place else {
             return refuse(Code::INVALID_VALUE, format!("{address:#x} is no device memory"));
         };
+        let filling = self.device_of(self.streams.get(stream)?.context)?;
+        if device != filling {
+            let reason = format!("{address:#x} is of device {device}, the stream of {filling}");
+            return refuse(Code::INVALID_VALUE, reason);
+        }
         if !address.is_multiple_of(pattern.len() as u64) {
             let reason = format!("{address:#x} is not aligned to {} bytes", pattern.len());
             return refuse(Code::INVALID_VALUE, reason);
@@ -174,10 +193,10 @@ fn to_host(symbol: &'static str, to: usize, from: u64, bytes: usize, s: Handle, 
     })
 }
 
-fn on_device(symbol: &'static str, to: u64, from: u64, bytes: usize, s: Handle) -> u32 {
+fn on_device(symbol: &'static str, to: u64, from: u64, bytes: usize, s: Handle, w: Wait) -> u32 {
     call(symbol, |driver| {
         let (to, from) = (driver.device_place(to)?, driver.device_place(from)?);
-        driver.copy(s, to, from, bytes, Wait::No)
+        driver.copy(s, to, from, bytes, w)
     })
 }
 
@@ -220,7 +239,7 @@ pub(crate) extern "C" fn cuMemcpyDtoHAsync_v2(
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuMemcpyDtoD_v2(to: u64, from: u64, bytes: usize) -> u32 {
-    on_device("cuMemcpyDtoD_v2", to, from, bytes, 0)
+    on_device("cuMemcpyDtoD_v2", to, from, bytes, 0, Wait::ForHost)
 }
 
 #[unsafe(no_mangle)]
@@ -230,7 +249,7 @@ pub(crate) extern "C" fn cuMemcpyDtoDAsync_v2(
     bytes: usize,
     stream: Handle,
 ) -> u32 {
-    on_device("cuMemcpyDtoDAsync_v2", to, from, bytes, stream)
+    on_device("cuMemcpyDtoDAsync_v2", to, from, bytes, stream, Wait::No)
 }
 
 #[unsafe(no_mangle)]
@@ -243,7 +262,7 @@ extern "C" fn cuMemcpyAsync(to: u64, from: u64, bytes: usize, stream: Handle) ->
     anywhere("cuMemcpyAsync", to, from, bytes, stream, Wait::No)
 }
 
-/// Addresses say already which device they belong to; the contexts must exist.
+/// Addresses say already which device they belong to; the contexts must be of the same.
 fn between(
     symbol: &'static str,
     to: u64,
@@ -251,13 +270,20 @@ fn between(
     contexts: [Handle; 2],
     bytes: usize,
     s: Handle,
+    w: Wait,
 ) -> u32 {
     call(symbol, |driver| {
-        for context in contexts {
-            driver.living(context)?;
+        for (context, address) in contexts.into_iter().zip([to, from]) {
+            let named = driver.device_of(driver.living(context)?)?;
+            match driver.device_place(address)? {
+                Place::Device(device, _) if device != named => {
+                    let reason = format!("{address:#x} is of device {device}, not of {named}");
+                    return refuse(Code::INVALID_VALUE, reason);
+                }
+                _ => {}
+            }
         }
-        let (to, from) = (driver.device_place(to)?, driver.device_place(from)?);
-        driver.copy(s, to, from, bytes, Wait::No)
+        driver.copy(s, driver.place(to), driver.place(from), bytes, w)
     })
 }
 
@@ -269,7 +295,7 @@ extern "C" fn cuMemcpyPeer(
     from_context: Handle,
     bytes: usize,
 ) -> u32 {
-    between("cuMemcpyPeer", to, from, [to_context, from_context], bytes, 0)
+    between("cuMemcpyPeer", to, from, [to_context, from_context], bytes, 0, Wait::ForHost)
 }
 
 #[unsafe(no_mangle)]
@@ -281,22 +307,26 @@ extern "C" fn cuMemcpyPeerAsync(
     bytes: usize,
     stream: Handle,
 ) -> u32 {
-    between("cuMemcpyPeerAsync", to, from, [to_context, from_context], bytes, stream)
+    between("cuMemcpyPeerAsync", to, from, [to_context, from_context], bytes, stream, Wait::No)
 }
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuMemsetD8_v2(address: u64, value: u8, count: usize) -> u32 {
-    call("cuMemsetD8_v2", |driver| driver.fill(0, address, &[value], count))
+    call("cuMemsetD8_v2", |driver| driver.fill(0, address, &[value], count, Wait::ForHost))
 }
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuMemsetD16_v2(address: u64, value: u16, count: usize) -> u32 {
-    call("cuMemsetD16_v2", |driver| driver.fill(0, address, &value.to_le_bytes(), count))
+    call("cuMemsetD16_v2", |driver| {
+        driver.fill(0, address, &value.to_le_bytes(), count, Wait::ForHost)
+    })
 }
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuMemsetD32_v2(address: u64, value: u32, count: usize) -> u32 {
-    call("cuMemsetD32_v2", |driver| driver.fill(0, address, &value.to_le_bytes(), count))
+    call("cuMemsetD32_v2", |driver| {
+        driver.fill(0, address, &value.to_le_bytes(), count, Wait::ForHost)
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -306,7 +336,7 @@ pub(crate) extern "C" fn cuMemsetD8Async(
     count: usize,
     stream: Handle,
 ) -> u32 {
-    call("cuMemsetD8Async", |driver| driver.fill(stream, address, &[value], count))
+    call("cuMemsetD8Async", |driver| driver.fill(stream, address, &[value], count, Wait::No))
 }
 
 #[unsafe(no_mangle)]
@@ -316,7 +346,9 @@ pub(crate) extern "C" fn cuMemsetD16Async(
     count: usize,
     stream: Handle,
 ) -> u32 {
-    call("cuMemsetD16Async", |driver| driver.fill(stream, address, &value.to_le_bytes(), count))
+    call("cuMemsetD16Async", |driver| {
+        driver.fill(stream, address, &value.to_le_bytes(), count, Wait::No)
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -326,5 +358,7 @@ pub(crate) extern "C" fn cuMemsetD32Async(
     count: usize,
     stream: Handle,
 ) -> u32 {
-    call("cuMemsetD32Async", |driver| driver.fill(stream, address, &value.to_le_bytes(), count))
+    call("cuMemsetD32Async", |driver| {
+        driver.fill(stream, address, &value.to_le_bytes(), count, Wait::No)
+    })
 }

@@ -51,6 +51,7 @@ impl Driver {
 pub(crate) extern "C" fn cuMemAlloc_v2(address: Out<u64>, bytes: usize) -> u32 {
     call("cuMemAlloc_v2", |driver| {
         let context = driver.current()?;
+        driver.refuse_unsafe()?;
         if address.is_null() {
             return refuse(Code::INVALID_VALUE, "no place for the address");
         }
@@ -69,6 +70,7 @@ extern "C" fn cuMemAllocPitch_v2(
 ) -> u32 {
     call("cuMemAllocPitch_v2", |driver| {
         let context = driver.current()?;
+        driver.refuse_unsafe()?;
         if address.is_null() || pitch.is_null() || ![4, 8, 16].contains(&element_bytes) {
             let reason = format!("no place for a result, or elements of {element_bytes} bytes");
             return refuse(Code::INVALID_VALUE, reason);
@@ -87,6 +89,7 @@ extern "C" fn cuMemAllocPitch_v2(
 pub(crate) extern "C" fn cuMemFree_v2(address: u64) -> u32 {
     call("cuMemFree_v2", |driver| {
         driver.current()?;
+        driver.refuse_unsafe()?;
         if address == 0 {
             return Ok(());
         }
@@ -104,8 +107,7 @@ pub(crate) extern "C" fn cuMemFree_v2(address: u64) -> u32 {
 pub(crate) extern "C" fn cuMemAllocAsync(address: Out<u64>, bytes: usize, stream: Handle) -> u32 {
     call("cuMemAllocAsync", |driver| {
         let stream = driver.stream(stream)?;
-        // Allocation nodes of graphs are not modelled.
-        driver.refuse_captured(stream)?;
+        driver.refuse_captured(stream, "an allocation in a graph, which is not modelled")?;
         let context = driver.streams.get(stream)?.context;
         if address.is_null() {
             return refuse(Code::INVALID_VALUE, "no place for the address");
@@ -118,7 +120,7 @@ pub(crate) extern "C" fn cuMemAllocAsync(address: Out<u64>, bytes: usize, stream
 pub(crate) extern "C" fn cuMemFreeAsync(address: u64, stream: Handle) -> u32 {
     call("cuMemFreeAsync", |driver| {
         let stream = driver.stream(stream)?;
-        driver.refuse_captured(stream)?;
+        driver.refuse_captured(stream, "a free in a graph, which is not modelled")?;
         if address == 0 {
             return Ok(());
         }

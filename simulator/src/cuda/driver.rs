@@ -20,6 +20,7 @@ use super::queue::Stream;
 use super::schedule::Schedule;
 use super::table::{Handle, Table};
 use crate::hip;
+use crate::memory::window::{self, MOST_DEVICES};
 use crate::memory::{Known, Memory};
 
 /// Which interface a driver has.
@@ -78,12 +79,6 @@ pub(crate) struct Allocation {
     /// A free of it is queued.
     pub(crate) freeing: bool,
 }
-
-/// Every device has a window of 4 TiB below every address of a Linux process: window 0 is the host's,
-/// 1 to 8 are those of CUDA's devices, 9 to 16 of HIP's.
-const WINDOW_BITS: u32 = 42;
-/// Of each platform.
-const MOST_DEVICES: usize = 8;
 
 impl Platform {
     /// The window of the platform's first device.
@@ -239,8 +234,8 @@ impl Driver {
 
     /// Whether an address is of the host or of a device.
     pub(crate) fn place(&self, address: u64) -> Place {
-        let window = (address >> WINDOW_BITS) as usize;
-        match window.checked_sub(self.platform.first_window()) {
+        let number = (address >> window::BITS) as usize;
+        match number.checked_sub(self.platform.first_window()) {
             Some(index) if index < self.devices.len() => Place::Device(index, address),
             _ => Place::Host(address as usize),
         }
@@ -249,7 +244,7 @@ impl Driver {
 
 /// Whether an address of the host lies in the window of a device that the platform does not have.
 pub(crate) fn is_foreign(address: usize) -> bool {
-    (1..=2 * MOST_DEVICES).contains(&(address >> WINDOW_BITS))
+    (1..=2 * MOST_DEVICES).contains(&(address >> window::BITS))
 }
 
 pub(crate) fn number_from_environment(variable: &str, default: u64) -> u64 {
@@ -282,7 +277,7 @@ fn devices_from_environment(platform: Platform) -> Vec<Device> {
     let device = |(index, architecture): (usize, &'static Architecture)| Device {
         architecture,
         memory: Memory::new(
-            ((platform.first_window() + index) as u64) << WINDOW_BITS,
+            ((platform.first_window() + index) as u64) << window::BITS,
             architecture.memory_bytes,
         ),
         allocations: BTreeMap::new(),

@@ -56,6 +56,7 @@ fn record(driver: &mut Driver, event: Handle, stream: Handle, external: bool) ->
     }
     match capture {
         Some(capture) if !external => {
+            driver.unspoilt(capture)?;
             let nodes = driver.captures.get(capture)?.ends_of(stream);
             driver.events.get_mut(event)?.captured = Some((capture, nodes));
             Ok(())
@@ -103,7 +104,9 @@ fn mark(driver: &mut Driver, event: Handle) -> Result<Option<Mark>> {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuEventQuery(event: Handle) -> u32 {
     call("cuEventQuery", |driver| {
-        if let Some(mark) = mark(driver, event)? {
+        let mark = mark(driver, event)?;
+        driver.refuse_unsafe()?;
+        if let Some(mark) = mark {
             if !driver.is_done(mark.point) {
                 driver.run_to(mark.point);
                 return refuse(Code::NOT_READY, "the device has not come there");
@@ -118,7 +121,9 @@ pub(crate) extern "C" fn cuEventQuery(event: Handle) -> u32 {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuEventSynchronize(event: Handle) -> u32 {
     call("cuEventSynchronize", |driver| {
-        if let Some(mark) = mark(driver, event)? {
+        let mark = mark(driver, event)?;
+        driver.refuse_unsafe()?;
+        if let Some(mark) = mark {
             driver.wait_for(&mark);
         }
         let context = driver.events.get(event)?.context;
@@ -128,6 +133,11 @@ pub(crate) extern "C" fn cuEventSynchronize(event: Handle) -> u32 {
 
 fn elapsed(symbol: &'static str, milliseconds: Out<f32>, start: Handle, end: Handle) -> u32 {
     call(symbol, |driver| {
+        let device = |event| driver.device_of(driver.events.get(event)?.context);
+        let devices = [device(start)?, device(end)?];
+        if devices[0] != devices[1] {
+            return refuse(Code::INVALID_HANDLE, format!("events of devices {devices:?}"));
+        }
         let mut times = [None; 2];
         for (time, event) in times.iter_mut().zip([start, end]) {
             let recorded = mark(driver, event)?;

@@ -48,6 +48,7 @@ impl Driver {
 fn allocate(symbol: &'static str, address: Out<usize>, bytes: usize, flags: u32) -> u32 {
     call(symbol, |driver| {
         let context = driver.current()?;
+        driver.refuse_unsafe()?;
         if address.is_null() || bytes == 0 || flags > 7 {
             let reason = format!("no place for the address, {bytes} bytes, or flags {flags}");
             return refuse(Code::INVALID_VALUE, reason);
@@ -81,6 +82,7 @@ extern "C" fn cuMemAllocHost_v2(address: Out<usize>, bytes: usize) -> u32 {
 pub(crate) extern "C" fn cuMemFreeHost(address: usize) -> u32 {
     call("cuMemFreeHost", |driver| {
         driver.current()?;
+        driver.refuse_unsafe()?;
         match driver.pinned.get(&address) {
             Some(pinned) if pinned.storage.is_some() => {}
             _ => return refuse(Code::INVALID_VALUE, format!("{address:#x} was not allocated")),
@@ -95,6 +97,7 @@ pub(crate) extern "C" fn cuMemFreeHost(address: usize) -> u32 {
 pub(crate) extern "C" fn cuMemHostRegister_v2(address: usize, bytes: usize, flags: u32) -> u32 {
     call("cuMemHostRegister_v2", |driver| {
         let context = driver.current()?;
+        driver.refuse_unsafe()?;
         if address == 0 || bytes == 0 {
             return refuse(Code::INVALID_VALUE, format!("{bytes} bytes at {address:#x}"));
         }
@@ -111,6 +114,7 @@ pub(crate) extern "C" fn cuMemHostRegister_v2(address: usize, bytes: usize, flag
 pub(crate) extern "C" fn cuMemHostUnregister(address: usize) -> u32 {
     call("cuMemHostUnregister", |driver| {
         driver.current()?;
+        driver.refuse_unsafe()?;
         match driver.pinned.get(&address) {
             Some(pinned) if pinned.storage.is_none() => {}
             _ => {

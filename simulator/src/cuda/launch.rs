@@ -13,6 +13,8 @@ use crate::program::Program;
 
 /// A launch with all that it needs, taken at the call.
 pub(crate) struct KernelLaunch {
+    /// Of the stream that it was launched or captured in; a graph may run in another's.
+    pub(crate) context: Handle,
     pub(crate) program: Arc<Program>,
     pub(crate) kernel: String,
     pub(crate) grid: [u32; 3],
@@ -80,6 +82,7 @@ impl Driver {
         self.check_geometry(function, context, &kernel, geometry)?;
         let parameters = parameters(&kernel, values, extra)?;
         let launch = KernelLaunch {
+            context,
             program,
             kernel: kernel.name,
             grid: geometry.grid,

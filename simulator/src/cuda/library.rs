@@ -56,6 +56,7 @@ extern "C" fn cuLibraryLoadData(
     _count: u32,
 ) -> u32 {
     call("cuLibraryLoadData", |driver| {
+        driver.refuse_unsafe()?;
         if library.is_null() {
             return refuse(Code::INVALID_VALUE, "no place for the library");
         }
@@ -75,6 +76,7 @@ extern "C" fn cuLibraryLoadFromFile(
     _count: u32,
 ) -> u32 {
     call("cuLibraryLoadFromFile", |driver| {
+        driver.refuse_unsafe()?;
         if library.is_null() {
             return refuse(Code::INVALID_VALUE, "no place for the library");
         }
@@ -86,6 +88,7 @@ extern "C" fn cuLibraryLoadFromFile(
 extern "C" fn cuLibraryUnload(library: Handle) -> u32 {
     call("cuLibraryUnload", |driver| {
         let modules = driver.libraries.get(library)?.modules.clone();
+        driver.refuse_unsafe()?;
         for (context, module) in modules {
             driver.run_context(context);
             driver.remove_module(module)?;

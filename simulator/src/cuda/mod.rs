@@ -13,7 +13,7 @@
 //! | `queue`, `ordering`, `schedule`, `perform` | queued work: what is before what, when it is done, how |
 //! | `image`, `module`, `library`, `function` | `cuModule*`, `cuLibrary*`, `cuKernel*`, `cuFunc*` |
 //! | `launch`, `record`, `occupancy` | `cuLaunch*`, `cuOccupancy*`; reports and counters |
-//! | `capture`, `graph` | stream capture, `cuGraph*` |
+//! | `capture`, `capture_rules`, `graph` | stream capture, what it forbids, `cuGraph*` |
 //! | `tensor_map` | `cuTensorMap*` |
 //! | `control` | `expertile_sim_*` |
 //! | `unmodelled` | every other name, refused with `CUDA_ERROR_NOT_SUPPORTED` |
@@ -23,6 +23,7 @@
 
 pub(crate) mod architecture;
 pub(crate) mod capture;
+pub(crate) mod capture_rules;
 pub(crate) mod context;
 pub(crate) mod control;
 pub(crate) mod copy;

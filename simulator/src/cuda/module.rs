@@ -80,6 +80,7 @@ impl Driver {
 fn load(symbol: &'static str, module: Out<Handle>, image: usize) -> u32 {
     call(symbol, |driver| {
         let context = driver.current()?;
+        driver.refuse_unsafe()?;
         if module.is_null() {
             return refuse(Code::INVALID_VALUE, "no place for the module");
         }
@@ -113,6 +114,7 @@ extern "C" fn cuModuleLoadFatBinary(module: Out<Handle>, image: usize) -> u32 {
 extern "C" fn cuModuleLoad(module: Out<Handle>, path: Text) -> u32 {
     call("cuModuleLoad", |driver| {
         let context = driver.current()?;
+        driver.refuse_unsafe()?;
         if module.is_null() {
             return refuse(Code::INVALID_VALUE, "no place for the module");
         }
@@ -124,6 +126,7 @@ extern "C" fn cuModuleLoad(module: Out<Handle>, path: Text) -> u32 {
 pub(crate) extern "C" fn cuModuleUnload(module: Handle) -> u32 {
     call("cuModuleUnload", |driver| {
         let context = driver.modules.get(module)?.context;
+        driver.refuse_unsafe()?;
         driver.run_context(context);
         driver.remove_module(module)
     })

@@ -81,6 +81,7 @@ impl Driver {
         }
         match work {
             Work::Kernel(launch) => {
+                let context = launch.context;
                 let Ok(device) = self.device_of(context) else { return };
                 let (program, kernel) = (launch.program.clone(), launch.kernel.clone());
                 let label = format!("kernel `{kernel}`");

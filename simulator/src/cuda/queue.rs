@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::driver::{Driver, Place, thread};
-use super::error::{Code, Result, refuse};
+use super::error::{Result, refuse};
 use super::ffi::HostFunction;
 use super::graph::Plan;
 use super::launch::KernelLaunch;
@@ -168,6 +168,7 @@ impl Driver {
         if self.streams.get(stream)?.capture.is_some() {
             return self.capture_node(stream, work);
         }
+        self.refuse_implicit(stream)?;
         let large = matches!(&work, Work::Copy { from: Source::Staged(bytes), .. } if bytes.len() > LARGE_STAGE);
         let mut after: Vec<Point> = marks.iter().map(|mark| mark.point).collect();
         let known = self.known_before(stream, &marks, &mut after)?;
@@ -251,20 +252,10 @@ impl Driver {
         }
     }
 
-    /// Refuses to wait for a stream that is captured; the capture is lost.
-    pub(crate) fn refuse_captured(&mut self, stream: Handle) -> Result<()> {
-        match self.streams.get(stream)?.capture {
-            Some(capture) => {
-                self.captures.get_mut(capture)?.invalid = true;
-                refuse(Code::STREAM_CAPTURE_UNSUPPORTED, "the stream is captured into a graph")
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Waits for a stream, and hands over what went wrong in its context.
     pub(crate) fn synchronize(&mut self, stream: Handle) -> Result<()> {
-        self.refuse_captured(stream)?;
+        self.refuse_captured(stream, "a wait for the stream")?;
+        self.refuse_implicit(stream)?;
         let mark = self.mark(stream)?;
         self.wait_for(&mark);
         let context = self.streams.get(stream)?.context;

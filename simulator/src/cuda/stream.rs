@@ -43,7 +43,7 @@ pub(crate) extern "C" fn cuStreamCreateWithPriority(
 pub(crate) extern "C" fn cuStreamDestroy_v2(stream: Handle) -> u32 {
     call("cuStreamDestroy_v2", |driver| {
         driver.streams.get(stream)?;
-        driver.refuse_captured(stream)?;
+        driver.refuse_captured(stream, "the end of the stream")?;
         driver.run_stream(stream)?;
         let stream = driver.streams.remove(stream)?;
         if let Ok(context) = driver.contexts.get_mut(stream.context) {
@@ -57,6 +57,7 @@ pub(crate) extern "C" fn cuStreamDestroy_v2(stream: Handle) -> u32 {
 pub(crate) extern "C" fn cuStreamSynchronize(stream: Handle) -> u32 {
     call("cuStreamSynchronize", |driver| {
         let stream = driver.stream(stream)?;
+        driver.refuse_unsafe_wait(stream)?;
         driver.synchronize(stream)
     })
 }
@@ -66,7 +67,9 @@ pub(crate) extern "C" fn cuStreamSynchronize(stream: Handle) -> u32 {
 pub(crate) extern "C" fn cuStreamQuery(stream: Handle) -> u32 {
     call("cuStreamQuery", |driver| {
         let stream = driver.stream(stream)?;
-        driver.refuse_captured(stream)?;
+        driver.refuse_captured(stream, "a query of the stream")?;
+        driver.refuse_implicit(stream)?;
+        driver.refuse_unsafe()?;
         let mark = driver.mark(stream)?;
         if driver.is_done(mark.point) {
             driver.host_knows(&mark.known);
@@ -81,10 +84,16 @@ pub(crate) extern "C" fn cuStreamQuery(stream: Handle) -> u32 {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, flags: u32) -> u32 {
     call("cuStreamWaitEvent", |driver| {
-        if flags > 1 {
-            return refuse(Code::INVALID_VALUE, format!("flags {flags}"));
-        }
+        const EXTERNAL: u32 = 1;
         let stream = driver.stream(stream)?;
+        match (flags, driver.streams.get(stream)?.capture) {
+            (0, _) => {}
+            (EXTERNAL, Some(_)) => {
+                let reason = "a wait for an external event in a graph is not modelled";
+                return refuse(Code::NOT_SUPPORTED, reason);
+            }
+            _ => return refuse(Code::INVALID_VALUE, format!("flags {flags}")),
+        }
         let recorded = driver.events.get(event)?;
         if let Some((capture, nodes)) = recorded.captured.clone() {
             return driver.capture_wait(stream, capture, nodes);
@@ -159,7 +168,11 @@ fn host_function(
 ) -> u32 {
     call(symbol, |driver| {
         let queue = driver.stream(stream)?;
-        driver.enqueue(queue, Work::Host(function(stream)?, argument))
+        let function = function(stream)?;
+        if matches!(function, HostFunction::Callback(..)) {
+            driver.refuse_captured(queue, "a callback")?;
+        }
+        driver.enqueue(queue, Work::Host(function, argument))
     })
 }
 

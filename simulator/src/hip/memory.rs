@@ -9,7 +9,10 @@ use crate::cuda::{device_memory, host_memory};
 #[unsafe(no_mangle)]
 extern "C" fn hipMalloc(address: Out<u64>, bytes: usize) -> u32 {
     match bytes {
-        0 => call("hipMalloc", |_| address.set(0)),
+        0 => call("hipMalloc", |driver| {
+            driver.refuse_unsafe()?;
+            address.set(0)
+        }),
         _ => hip("hipMalloc", || device_memory::cuMemAlloc_v2(address, bytes)),
     }
 }
@@ -48,7 +51,10 @@ const HOST_PREFERENCES: u32 = 0xE000_0000;
 #[unsafe(no_mangle)]
 extern "C" fn hipHostMalloc(address: Out<usize>, bytes: usize, flags: u32) -> u32 {
     match bytes {
-        0 => call("hipHostMalloc", |_| address.set(0)),
+        0 => call("hipHostMalloc", |driver| {
+            driver.refuse_unsafe()?;
+            address.set(0)
+        }),
         _ => hip("hipHostMalloc", || {
             host_memory::cuMemHostAlloc(address, bytes, flags & !HOST_PREFERENCES)
         }),
@@ -58,7 +64,7 @@ extern "C" fn hipHostMalloc(address: Out<usize>, bytes: usize, flags: u32) -> u3
 #[unsafe(no_mangle)]
 extern "C" fn hipHostFree(address: usize) -> u32 {
     match address {
-        0 => call("hipHostFree", |_| Ok(())),
+        0 => call("hipHostFree", |driver| driver.refuse_unsafe()),
         _ => hip("hipHostFree", || host_memory::cuMemFreeHost(address)),
     }
 }

@@ -54,6 +54,7 @@ impl Driver {
 
 fn load(symbol: &'static str, module: Out<Handle>, image: impl FnOnce() -> Result<Vec<u8>>) -> u32 {
     call(symbol, |driver| {
+        driver.refuse_unsafe()?;
         if module.is_null() {
             return refuse(Code::INVALID_VALUE, "no place for the module");
         }

@@ -2,9 +2,9 @@
 
 use super::{call, hip};
 use crate::cuda::context::cuCtxGetStreamPriorityRange;
-use crate::cuda::ffi::Out;
+use crate::cuda::ffi::{InOut, Out};
 use crate::cuda::table::Handle;
-use crate::cuda::{capture, stream};
+use crate::cuda::{capture, capture_rules, stream};
 
 #[unsafe(no_mangle)]
 extern "C" fn hipStreamCreate(created: Out<Handle>) -> u32 {
@@ -92,6 +92,13 @@ extern "C" fn hipStreamAddCallback(
     flags: u32,
 ) -> u32 {
     hip("hipStreamAddCallback", || stream::cuStreamAddCallback(stream, function, argument, flags))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn hipThreadExchangeStreamCaptureMode(mode: InOut<u32>) -> u32 {
+    hip("hipThreadExchangeStreamCaptureMode", || {
+        capture_rules::cuThreadExchangeStreamCaptureMode(mode)
+    })
 }
 
 #[unsafe(no_mangle)]

@@ -126,7 +126,7 @@ unmodelled! {
     hipTexRefSetAddressMode hipTexRefSetArray hipTexRefSetBorderColor hipTexRefSetFilterMode
     hipTexRefSetFlags hipTexRefSetFormat hipTexRefSetMaxAnisotropy hipTexRefSetMipmapFilterMode
     hipTexRefSetMipmapLevelBias hipTexRefSetMipmapLevelClamp hipTexRefSetMipmappedArray
-    hipThreadExchangeStreamCaptureMode hipUnbindTexture hipWaitExternalSemaphoresAsync
+    hipUnbindTexture hipWaitExternalSemaphoresAsync
     hiprtcAddNameExpression hiprtcCompileProgram hiprtcCreateProgram hiprtcDestroyProgram
     hiprtcGetCode hiprtcGetCodeSize hiprtcGetLoweredName hiprtcGetProgramLog
     hiprtcGetProgramLogSize hiprtcVersion

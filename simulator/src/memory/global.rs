@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::region::{Access, AccessFault, Finding, Region, where_outside};
 use super::shape::Shape;
 use super::streams::{Known, Now, Timeline, Work};
+use super::window::other_device;
 use super::{Clocks, Traffic};
 
 /// What the host's calls can get wrong.
@@ -417,6 +418,9 @@ impl Memory {
 
     /// Where an address lies that is not, or not with all these bytes, in an allocation.
     fn describe(&self, address: u64, bytes: u64) -> String {
+        if let Some(device) = other_device(address, self.next) {
+            return format!("lies in the memory of {device}");
+        }
         let before = self.freed.partition_point(|&(start, _)| start <= address);
         if let Some(&(start, size)) = before.checked_sub(1).map(|i| &self.freed[i])
             && address - start < size

@@ -15,6 +15,7 @@ mod shape;
 mod stamp;
 mod streams;
 mod traffic;
+pub(crate) mod window;
 
 pub use clocks::{Clocks, Fence};
 pub use global::{Memory, MemoryError};

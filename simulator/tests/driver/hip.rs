@@ -8,19 +8,8 @@ use std::sync::LazyLock;
 
 use libloading::Library;
 
-type Function = unsafe extern "C" fn(
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-) -> usize;
+pub(crate) use super::support::address;
+use super::support::invoke;
 
 /// Loaded once: the current device would be forgotten with it.
 static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
@@ -29,29 +18,9 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     unsafe { Library::new(path) }.unwrap()
 });
 
-/// Calls a function of the library with numbers and addresses, see [`address`]: at most 11.
+/// Calls a function of the library with numbers and addresses: at most 11.
 pub(crate) fn result(name: &str, arguments: &[usize]) -> usize {
-    assert!(arguments.len() <= 11);
-    let argument = |index: usize| arguments.get(index).copied().unwrap_or(0);
-    // SAFETY: on the 64-bit Linux machines that this is for, integers and addresses are passed in the
-    // same places whatever their width, and a function does not look at arguments that it does not have.
-    // The tests pass addresses of values that outlive the call, or mean to be refused.
-    unsafe {
-        let function = LIBRARY.get::<Function>(name.as_bytes()).unwrap();
-        function(
-            argument(0),
-            argument(1),
-            argument(2),
-            argument(3),
-            argument(4),
-            argument(5),
-            argument(6),
-            argument(7),
-            argument(8),
-            argument(9),
-            argument(10),
-        )
-    }
+    invoke(&LIBRARY, name, arguments)
 }
 
 /// The code of a call.
@@ -72,11 +41,6 @@ pub(crate) fn made<T: Default>(name: &str, rest: &[usize]) -> T {
         [address(&mut value)].into_iter().chain(rest.iter().copied()).collect();
     ok(name, &arguments);
     value
-}
-
-/// Where a value is.
-pub(crate) fn address<T: ?Sized>(value: &mut T) -> usize {
-    (&raw mut *value).expose_provenance()
 }
 
 /// The text that a call returns.

@@ -5,6 +5,15 @@ use std::ffi::{CString, c_void};
 use std::process::Command;
 
 use cudarc::driver::sys::{self, CUresult};
+use libloading::Library;
+
+/// Names the test that a process runs alone.
+const INSIDE: &str = "EXPERTILE_DRIVER_TEST";
+
+/// Whether this process was made to run that test alone.
+pub(crate) fn inside(name: &str) -> bool {
+    std::env::var(INSIDE).is_ok_and(|inside| inside == name)
+}
 
 /// Runs `test` under `simulate sm_90a`, alone in its process.
 ///
@@ -16,8 +25,7 @@ pub(crate) fn simulated(name: &str, body: impl FnOnce()) {
 
 /// As [`simulated`], with other devices.
 pub(crate) fn simulated_on(architectures: &str, name: &str, body: impl FnOnce()) {
-    const INSIDE: &str = "EXPERTILE_DRIVER_TEST";
-    if std::env::var(INSIDE).is_ok_and(|inside| inside == name) {
+    if inside(name) {
         return body();
     }
     let program = std::env::current_exe().unwrap();
@@ -91,6 +99,50 @@ pub(crate) fn launch(
 /// The address of a kernel parameter.
 pub(crate) fn value<T>(value: &mut T) -> *mut c_void {
     (&raw mut *value).cast()
+}
+
+type Function = unsafe extern "C" fn(
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+) -> usize;
+
+/// Calls a function of a library with numbers and addresses: at most 11.
+pub(crate) fn invoke(library: &Library, name: &str, arguments: &[usize]) -> usize {
+    assert!(arguments.len() <= 11);
+    let argument = |index: usize| arguments.get(index).copied().unwrap_or(0);
+    // SAFETY: on the 64-bit Linux machines that this is for, integers and addresses are passed in the
+    // same places whatever their width, and a function does not look at arguments that it does not have.
+    // The tests pass addresses of values that outlive the call, or mean to be refused.
+    unsafe {
+        let function = library.get::<Function>(name.as_bytes()).unwrap();
+        function(
+            argument(0),
+            argument(1),
+            argument(2),
+            argument(3),
+            argument(4),
+            argument(5),
+            argument(6),
+            argument(7),
+            argument(8),
+            argument(9),
+            argument(10),
+        )
+    }
+}
+
+/// Where a value is.
+pub(crate) fn address<T: ?Sized>(value: &mut T) -> usize {
+    (&raw mut *value).expose_provenance()
 }
 
 /// The control symbols of the loaded driver.
