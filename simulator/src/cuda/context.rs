@@ -37,6 +37,7 @@ impl Context {
 
 impl Driver {
     pub(crate) fn add_context(&mut self, device: usize, flags: u32, primary: bool) -> Handle {
+        let fatal = self.lost(device);
         self.contexts.insert(Context {
             device,
             flags,
@@ -44,7 +45,7 @@ impl Driver {
             default_streams: BTreeMap::new(),
             failure: None,
             stopped: false,
-            fatal: None,
+            fatal,
             limits: BTreeMap::from([
                 (0, 1024),    // stack
                 (1, 1 << 20), // printf
@@ -74,7 +75,8 @@ impl Driver {
     pub(crate) fn remove_context(&mut self, context: Handle) -> Result<()> {
         self.wait_for_context(context);
         self.drop_captures(context);
-        let device = self.contexts.remove(context)?.device;
+        let Context { device, fatal, .. } = self.contexts.remove(context)?;
+        self.devices[device].lost = self.devices[device].lost.or(fatal);
         for stream in self.streams.handles(|stream| stream.context == context) {
             self.streams.remove(stream)?;
         }

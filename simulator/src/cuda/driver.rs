@@ -14,6 +14,7 @@ use super::ffi;
 use super::function::Function;
 use super::graph::{ExecutableGraph, Graph};
 use super::host_memory::Pinned;
+use super::injection::LOST;
 use super::library::Library;
 use super::module::Module;
 use super::queue::Stream;
@@ -61,6 +62,8 @@ pub(crate) struct Device {
     pub(crate) memory: Memory,
     pub(crate) allocations: BTreeMap<u64, Allocation>,
     pub(crate) primary: Primary,
+    /// The error of a context that is gone, once errors stay: later ones begin with it.
+    pub(crate) lost: Option<Code>,
 }
 
 /// The primary context of a device.
@@ -112,7 +115,12 @@ static HIP: LazyLock<Mutex<Driver>> = LazyLock::new(|| Mutex::new(Driver::new(Pl
 
 /// The driver of the call that this thread is in, for this thread alone.
 pub(crate) fn lock() -> MutexGuard<'static, Driver> {
-    let driver = match ffi::platform() {
+    lock_of(ffi::platform())
+}
+
+/// The driver of a platform, for this thread alone.
+pub(crate) fn lock_of(platform: Platform) -> MutexGuard<'static, Driver> {
+    let driver = match platform {
         Platform::Cuda => &CUDA,
         Platform::Hip => &HIP,
     };
@@ -207,7 +215,7 @@ impl Driver {
     pub(crate) fn living(&self, context: Handle) -> Result<Handle> {
         match self.contexts.get(context) {
             Ok(state) => match state.fatal {
-                Some(code) => refuse(code, "the context is lost: a launch failed, errors stay"),
+                Some(code) => refuse(code, LOST),
                 None => Ok(context),
             },
             Err(_) if self.contexts.was_here(context) => {
@@ -282,6 +290,7 @@ fn devices_from_environment(platform: Platform) -> Vec<Device> {
         ),
         allocations: BTreeMap::new(),
         primary: Primary::default(),
+        lost: None,
     };
     cards.into_iter().enumerate().map(device).collect()
 }

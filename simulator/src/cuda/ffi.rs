@@ -36,6 +36,7 @@ pub(crate) fn as_hip(symbol: &'static str, body: impl FnOnce() -> u32) -> u32 {
 pub(crate) fn call(symbol: &'static str, body: impl FnOnce(&mut Driver) -> Result<()>) -> u32 {
     call_before_init(symbol, |driver| {
         driver.enter()?;
+        driver.refuse_lost(symbol)?;
         body(driver)
     })
 }
@@ -52,19 +53,24 @@ pub(crate) fn call_before_init(
         catch_unwind(AssertUnwindSafe(|| {
             let mut driver = lock();
             record::lock().count(symbol);
-            body(&mut driver)
+            match driver.planned(symbol) {
+                Some(code) => Ok(refused(symbol, code, "the test wants it so")),
+                None => body(&mut driver).map(|()| 0),
+            }
         }))
         .unwrap_or_else(|_| refuse(Code::UNKNOWN, "the simulator itself failed (see stderr)"))
     };
     match outcome {
-        Ok(()) => 0,
-        Err(Error { code, reason }) => {
-            let code = code.on(platform());
-            let text = format!("{symbol}: {}: {reason}", name(code));
-            LAST_REFUSAL.with_borrow_mut(|last| *last = text);
-            code.0
-        }
+        Ok(code) => code,
+        Err(Error { code, reason }) => refused(symbol, code.on(platform()), &reason),
     }
+}
+
+/// Keeps the words of a refusal; its code.
+fn refused(symbol: &str, code: Code, reason: &str) -> u32 {
+    let text = format!("{symbol}: {}: {reason}", name(code));
+    LAST_REFUSAL.with_borrow_mut(|last| *last = text);
+    code.0
 }
 
 /// The last refusal of this thread, in words.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::error::{Code, refuse};
 use super::ffi::{InOut, Out, call};
+use super::ordering::Mark;
 use super::queue::Work;
 use super::table::Handle;
 use crate::memory::Known;
@@ -27,6 +28,8 @@ pub(crate) struct Node {
 pub(crate) struct ExecutableGraph {
     plan: Arc<Plan>,
     flags: u64,
+    /// Behind its last launch: no two of them overlap, in whatever streams.
+    last: Option<Mark>,
 }
 
 /// The nodes of a graph, each after those it depends on, cut into lanes: chains in which each node
@@ -99,7 +102,7 @@ fn instantiate(symbol: &'static str, executable: Out<Handle>, graph: Handle, fla
             return refuse(Code::INVALID_VALUE, "no place for the executable graph");
         }
         let plan = Arc::new(Plan::new(&driver.graphs.get(graph)?.nodes));
-        executable.set(driver.executable_graphs.insert(ExecutableGraph { plan, flags }))
+        executable.set(driver.executable_graphs.insert(ExecutableGraph { plan, flags, last: None }))
     })
 }
 
@@ -135,8 +138,14 @@ pub(crate) extern "C" fn cuGraphUpload(executable: Handle, stream: Handle) -> u3
 pub(crate) extern "C" fn cuGraphLaunch(executable: Handle, stream: Handle) -> u32 {
     call("cuGraphLaunch", |driver| {
         let stream = driver.stream(stream)?;
-        let plan = driver.executable_graphs.get(executable)?.plan.clone();
-        driver.enqueue(stream, Work::Graph(plan))
+        let ExecutableGraph { plan, last, .. } = driver.executable_graphs.get(executable)?;
+        let (plan, last) = (plan.clone(), last.clone());
+        driver.enqueue_after(stream, Work::Graph(plan), last.into_iter().collect())?;
+        if driver.streams.get(stream)?.capture.is_none() {
+            let mark = driver.mark(stream)?;
+            driver.executable_graphs.get_mut(executable)?.last = Some(mark);
+        }
+        Ok(())
     })
 }
 

@@ -15,7 +15,7 @@
 //! | `launch`, `record`, `occupancy` | `cuLaunch*`, `cuOccupancy*`; reports and counters |
 //! | `capture`, `capture_rules`, `graph` | stream capture, what it forbids, `cuGraph*` |
 //! | `tensor_map` | `cuTensorMap*` |
-//! | `control` | `expertile_sim_*` |
+//! | `control`, `injection`, `live` | `expertile_sim_*`; planned failures; what exists |
 //! | `unmodelled` | every other name, refused with `CUDA_ERROR_NOT_SUPPORTED` |
 
 #![allow(non_snake_case)] // the interface's names
@@ -37,8 +37,10 @@ pub(crate) mod function;
 pub(crate) mod graph;
 pub(crate) mod host_memory;
 pub(crate) mod image;
+pub(crate) mod injection;
 pub(crate) mod launch;
 pub(crate) mod library;
+pub(crate) mod live;
 pub(crate) mod module;
 pub(crate) mod occupancy;
 pub(crate) mod ordering;

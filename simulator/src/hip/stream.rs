@@ -1,5 +1,6 @@
 //! Streams and their capture.
 
+use super::device::of_thread;
 use super::{call, hip};
 use crate::cuda::context::cuCtxGetStreamPriorityRange;
 use crate::cuda::ffi::{InOut, Out};
@@ -53,13 +54,16 @@ extern "C" fn hipStreamGetDevice(stream: Handle, device: Out<i32>) -> u32 {
     hip("hipStreamGetDevice", || stream::cuStreamGetDevice(stream, device))
 }
 
-/// The device's number is the result; -1 if there is none.
+/// The device's number is the result; -1 if there is none. A lost device has its number still.
 #[unsafe(no_mangle)]
 extern "C" fn hipGetStreamDeviceId(stream: Handle) -> i32 {
     let mut found = -1;
     call("hipGetStreamDeviceId", |driver| {
-        let stream = driver.stream(stream)?;
-        found = driver.device_of(driver.streams.get(stream)?.context)? as i32;
+        let device = match stream {
+            0..=2 => of_thread(),
+            _ => driver.device_of(driver.streams.get(stream)?.context)?,
+        };
+        found = device as i32;
         Ok(())
     });
     found
