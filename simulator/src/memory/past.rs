@@ -108,38 +108,37 @@ impl Touched {
         }
     }
 
-    /// Whether all bytes of a range were touched, and (if `write`) written.
-    fn covers(&self, (start, end): (usize, usize), needs_write: bool) -> bool {
+    /// Whether all bytes of a range were touched so that whoever conflicts with the earlier access
+    /// there does so with this: a write hides what a read does, and not strong what strong does.
+    fn covers(&self, (start, end): (usize, usize), earlier: Mark, was_write: bool) -> bool {
+        let hides = |mark: Mark| mark != 0 && mark & STRONG & !earlier == 0;
         match self {
             Touched::Range { start: from, end: to, write } => {
-                *from <= start && end <= *to && (*write || !needs_write)
+                *from <= start && end <= *to && (*write || !was_write)
             }
             Touched::Cells { shift, write, read } => {
-                let cells = start >> shift..end.div_ceil(1 << shift);
-                cells.into_iter().all(|at| write[at] != 0 || (!needs_write && read[at] != 0))
+                let mut cells = start >> shift..end.div_ceil(1 << shift);
+                cells.all(|at| hides(write[at]) || (!was_write && hides(read[at])))
             }
         }
     }
 
-    /// Forgets what later work of the same stream touched in a way that conflicts with as much.
+    /// Forgets what later work of the same stream covers.
     fn cover(&mut self, later: &Touched) {
         match self {
             Touched::Range { start, end, write } => {
-                if later.covers((*start, *end), *write) {
+                if later.covers((*start, *end), 0, *write) {
                     *end = *start;
                 }
             }
             Touched::Cells { shift, write, read } => {
                 let bytes = 1usize << *shift;
                 for at in 0..PAGE >> *shift {
-                    if write[at] == 0 && read[at] == 0 {
-                        continue;
-                    }
                     let range = (at * bytes, (at + 1) * bytes);
-                    if write[at] != 0 && later.covers(range, true) {
-                        (write[at], read[at]) = (0, 0);
+                    if write[at] != 0 && later.covers(range, write[at], true) {
+                        write[at] = 0;
                     }
-                    if read[at] != 0 && later.covers(range, false) {
+                    if read[at] != 0 && later.covers(range, read[at], false) {
                         read[at] = 0;
                     }
                 }

@@ -3,6 +3,7 @@ mod differential;
 mod model;
 mod races;
 mod silent;
+mod streams;
 mod traffic;
 
 use super::{Access, AccessFault, Clocks, Finding, Memory, Order};
