@@ -9,6 +9,8 @@ mod hip;
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use face::{Face, on_both};
 use support::{address, control};
@@ -381,5 +383,39 @@ fn a_race_names_both_instructions() {
         let (earlier, now) = report.split_once("between)").unwrap();
         assert!(earlier.contains(&format!("by kernel `{name}` in stream 0x")), "{report}");
         assert!(earlier.contains(access) && now.contains(access), "{report}");
+    });
+}
+
+static CALLED: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn note(argument: usize) {
+    CALLED.store(argument, Ordering::SeqCst);
+}
+
+/// Looks without a driver call until something is so.
+fn spin(done: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !done() {
+        assert!(since.elapsed() < Duration::from_secs(60), "the device does not go on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn devices_go_on_while_the_host_only_looks() {
+    on_both("devices_go_on_while_the_host_only_looks", |face| {
+        let things = Things::new(face);
+        let function = note as extern "C" fn(usize);
+        face.ok("cuLaunchHostFunc", &[things.first, function as usize, 77]);
+        spin(|| CALLED.load(Ordering::SeqCst) == 77);
+        let host = face.made::<usize>("cuMemHostAlloc", &[4, 0]);
+        let word = std::ptr::with_exposed_provenance::<u32>(host);
+        things.fill(things.first, 5, 9);
+        let from = things.memory + 20;
+        face.ok("cuMemcpyDtoHAsync_v2", &[host, from, 4, things.first]);
+        // SAFETY: the driver gave these four bytes, which the copy writes.
+        spin(|| unsafe { word.read_volatile() } == 9);
+        things.synchronize(things.first);
+        assert_eq!(control::text("expertile_sim_reports"), "");
     });
 }

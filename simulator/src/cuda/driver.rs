@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::architecture::{self, Architecture};
 use super::capture::Capture;
@@ -120,11 +120,23 @@ pub(crate) fn lock() -> MutexGuard<'static, Driver> {
 
 /// The driver of a platform, for this thread alone.
 pub(crate) fn lock_of(platform: Platform) -> MutexGuard<'static, Driver> {
-    let driver = match platform {
+    of(platform).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`lock_of`], unless another thread has it.
+pub(crate) fn try_lock_of(platform: Platform) -> Option<MutexGuard<'static, Driver>> {
+    match of(platform).try_lock() {
+        Ok(driver) => Some(driver),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+fn of(platform: Platform) -> &'static Mutex<Driver> {
+    match platform {
         Platform::Cuda => &CUDA,
         Platform::Hip => &HIP,
-    };
-    driver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 thread_local! {

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::driver::{Driver, Platform, lock};
 use super::error::{Code, Error, Result, name, refuse};
-use super::record;
+use super::{progress, record};
 
 thread_local! {
     /// The name of the HIP call that the thread is in.
@@ -32,6 +32,14 @@ pub(crate) fn as_hip(symbol: &'static str, body: impl FnOnce() -> u32) -> u32 {
     code
 }
 
+/// Runs the body on a platform's driver, outside of a call.
+pub(crate) fn as_platform<R>(platform: Platform, body: impl FnOnce() -> R) -> R {
+    let before = HIP_CALL.replace((platform == Platform::Hip).then_some("the device"));
+    let result = body();
+    HIP_CALL.set(before);
+    result
+}
+
 /// Runs the body of a driver call.
 pub(crate) fn call(symbol: &'static str, body: impl FnOnce(&mut Driver) -> Result<()>) -> u32 {
     call_before_init(symbol, |driver| {
@@ -50,6 +58,7 @@ pub(crate) fn call_before_init(
     let outcome = if IN_HOST_FUNCTION.get() {
         refuse(Code::NOT_PERMITTED, "called from a host function of a stream")
     } else {
+        progress::note_call();
         catch_unwind(AssertUnwindSafe(|| {
             let mut driver = lock();
             record::lock().count(symbol);

@@ -10,7 +10,7 @@
 //! | `device`, `context` | `cuInit`, `cuDevice*`, `cuDevicePrimaryCtx*`, `cuCtx*` |
 //! | `device_memory`, `host_memory`, `copy` | `cuMem*`, `cuMemcpy*`, `cuMemset*`, `cuPointer*` |
 //! | `stream`, `event` | `cuStream*`, `cuEvent*` |
-//! | `queue`, `ordering`, `schedule`, `perform` | queued work: what is before what, when it is done, how |
+//! | `queue`, `ordering`, `schedule`, `perform`, `progress` | queued work: what is before what, when it is done, how, and without the host |
 //! | `image`, `module`, `library`, `function` | `cuModule*`, `cuLibrary*`, `cuKernel*`, `cuFunc*` |
 //! | `launch`, `record`, `occupancy` | `cuLaunch*`, `cuOccupancy*`; reports and counters |
 //! | `capture`, `capture_rules`, `graph` | stream capture, what it forbids, `cuGraph*` |
@@ -46,6 +46,7 @@ pub(crate) mod occupancy;
 pub(crate) mod ordering;
 pub(crate) mod perform;
 pub(crate) mod process;
+pub(crate) mod progress;
 pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod schedule;

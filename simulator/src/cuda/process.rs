@@ -59,6 +59,7 @@ struct Location {
 
 const RTLD_LAZY: c_int = 1;
 const RTLD_NOLOAD: c_int = 4;
+const RTLD_NODELETE: c_int = 0x1000;
 
 unsafe extern "C" {
     fn dladdr(address: *const c_void, location: *mut Location) -> c_int;
@@ -66,10 +67,9 @@ unsafe extern "C" {
     fn dlsym(library: *mut c_void, symbol: *const c_char) -> *mut c_void;
 }
 
-/// Looks a symbol up in the very library that this code is in, whatever its name.
-fn own_symbol(name: &str) -> usize {
-    let Ok(name) = CString::new(name) else { return 0 };
-    let here = own_symbol as *const c_void;
+/// The very library that this code is in, whatever its name; null if it cannot be told.
+fn own_library(mode: c_int) -> *mut c_void {
+    let here = own_library as *const c_void;
     let mut location = Location {
         file: std::ptr::null(),
         base: std::ptr::null_mut(),
@@ -80,11 +80,22 @@ fn own_symbol(name: &str) -> usize {
     // stays valid while the library is loaded, which it is; without it dlopen finds the program.
     unsafe {
         if dladdr(here, &raw mut location) == 0 {
-            return 0;
+            return std::ptr::null_mut();
         }
-        let library = dlopen(location.file, RTLD_LAZY | RTLD_NOLOAD);
-        if library.is_null() { 0 } else { dlsym(library, name.as_ptr()).addr() }
+        dlopen(location.file, RTLD_LAZY | RTLD_NOLOAD | mode)
     }
+}
+
+fn own_symbol(name: &str) -> usize {
+    let Ok(name) = CString::new(name) else { return 0 };
+    let library = own_library(0);
+    // SAFETY: the library is loaded, the name ends with a NUL.
+    if library.is_null() { 0 } else { unsafe { dlsym(library, name.as_ptr()).addr() } }
+}
+
+/// Whoever closes the library does not unload it: a thread of it runs.
+pub(crate) fn keep_loaded() {
+    own_library(RTLD_NODELETE);
 }
 
 fn find(

@@ -15,8 +15,8 @@ use super::ffi::HostFunction;
 use super::graph::Plan;
 use super::launch::KernelLaunch;
 use super::ordering::Mark;
-use super::record;
 use super::table::Handle;
+use super::{progress, record};
 use crate::memory::Known;
 
 /// A stream of a context.
@@ -187,6 +187,9 @@ impl Driver {
             self.run_stream(stream)?;
         }
         self.go_on_after_call();
+        if !self.streams.get(stream)?.queue.is_empty() {
+            progress::watch();
+        }
         Ok(())
     }
 
