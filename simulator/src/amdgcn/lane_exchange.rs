@@ -15,10 +15,10 @@ pub(super) fn execute(x: &Execution<'_>, i: &Instruction) -> Option<(Lanes, u64)
     };
     let (mut out, mut defined) = ([0; 64], 0u64);
     let mut take = |to: usize, from: usize, values: &Lanes, known: u64| {
-        // A lane that is not active gives 0.
+        // A lane that is not active gives 0, which no program should go by.
         let active = exec >> from & 1 == 1;
         out[to] = if active { values[from] } else { 0 };
-        let known = !active || known >> from & 1 == 1;
+        let known = active && known >> from & 1 == 1;
         defined = defined & !(1 << to) | u64::from(known) << to;
     };
     match i.opcode {
