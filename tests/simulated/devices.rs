@@ -15,6 +15,9 @@ fn pairs() -> Vec<[Device; 2]> {
     pairs.into_iter().map(|pair| pair.try_into().unwrap()).collect()
 }
 
+/// An argument, and how two sets of buffers exchange it.
+type Exchange<T> = (&'static str, fn(&mut T, &mut T));
+
 /// A call must be refused before the driver hears of it, with a text that names argument and devices.
 fn refused(result: Result<()>, operator: &str, argument: &str, [own, other]: &[Device; 2]) {
     let error = result.unwrap_err();
@@ -36,7 +39,7 @@ fn operators_refuse_what_is_of_another_device() {
         let [own, other] = [0, 1].map(|index: usize| pair[index].stream().unwrap());
         let before = simulator.calls(pair[0].info().platform);
         let new = || [&own, &other].map(|stream| RopeBuffers::new(stream, 2, (2, 1), 16));
-        let of_rope: [(&str, fn(&mut RopeBuffers, &mut RopeBuffers)); 6] = [
+        let of_rope: [Exchange<RopeBuffers>; 6] = [
             ("qkv", |a, b| swap(&mut a.qkv, &mut b.qkv)),
             ("positions", |a, b| swap(&mut a.positions, &mut b.positions)),
             ("inv_freq", |a, b| swap(&mut a.inv_freq, &mut b.inv_freq)),
@@ -53,7 +56,7 @@ fn operators_refuse_what_is_of_another_device() {
         refused(buffers.launch(&other), "rope", "qkv", pair);
 
         let new = || [&own, &other].map(|stream| NormBuffers::new(stream, 2, 64));
-        let of_norm: [(&str, fn(&mut NormBuffers, &mut NormBuffers)); 4] = [
+        let of_norm: [Exchange<NormBuffers>; 4] = [
             ("x", |a, b| swap(&mut a.x, &mut b.x)),
             ("residual", |a, b| swap(&mut a.residual, &mut b.residual)),
             ("weight", |a, b| swap(&mut a.weight, &mut b.weight)),

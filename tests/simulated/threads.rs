@@ -6,6 +6,7 @@ use expertile::{
     rope,
 };
 use half::bf16;
+use std::rc::Rc;
 
 const THREADS: usize = 16;
 const STREAMS: usize = 8;
@@ -27,7 +28,7 @@ fn calls() -> usize {
 
 /// A stream with all that its calls use.
 struct Lane {
-    stream: Stream,
+    stream: Rc<Stream>,
     event: Event,
     /// Of layer_norm, and from rms_norm.
     x: Buffer,
@@ -42,8 +43,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(device: &Device, seed: u64) -> Result<Lane> {
-        let stream = device.stream()?;
+    fn new(device: &Device, stream: Rc<Stream>, seed: u64) -> Result<Lane> {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut values = |count: u64| {
             let value = |_| bf16::from_f32(random.f32() * 4.0 - 2.0);
@@ -119,10 +119,26 @@ impl Lane {
     }
 }
 
-/// One thread's work: steps of all its streams in turn; in some, the second stream takes what the first
-/// has, and the first goes on when that was read.
-fn work(device: &Device, kind: usize, steps: usize) -> Result<Vec<Vec<u16>>> {
-    let lane = |stream| Lane::new(device, (kind * STREAMS + stream) as u64);
+/// How a thread works.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// In a single stream, where the order of the calls is that of the work.
+    OneStream,
+    /// In a stream for each lane; the first is waited for first.
+    Forward,
+    /// The last is waited for first.
+    Backward,
+}
+
+/// One thread's work: steps of all lanes in turn; in some, the second takes what the first has, and the
+/// first goes on when that was read.
+fn work(device: &Device, kind: usize, steps: usize, way: Way) -> Result<Vec<Vec<u16>>> {
+    let one = Rc::new(device.stream()?);
+    let lane = |index| {
+        let own = way != Way::OneStream;
+        let stream = if own { Rc::new(device.stream()?) } else { one.clone() };
+        Lane::new(device, stream, (kind * STREAMS + index) as u64)
+    };
     let mut lanes = (0..STREAMS).map(lane).collect::<Result<Vec<Lane>>>()?;
     for step in 0..steps {
         for lane in &mut lanes {
@@ -144,6 +160,9 @@ fn work(device: &Device, kind: usize, steps: usize) -> Result<Vec<Vec<u16>>> {
             lane.second_half(None)?;
         }
     }
+    if way == Way::Backward {
+        lanes.iter().rev().try_for_each(|lane| lane.stream.synchronize())?;
+    }
     lanes.iter().map(Lane::bits).collect()
 }
 
@@ -152,14 +171,19 @@ fn sixteen_threads_of_eight_streams_give_the_bits_of_one() {
     let Some(simulator) = Simulator::find() else { return };
     let steps = calls().div_ceil(THREADS * STREAMS * CALLS);
     for device in devices() {
-        let alone: Vec<_> = (0..KINDS).map(|kind| work(&device, kind, steps).unwrap()).collect();
+        let alone: Vec<_> =
+            (0..KINDS).map(|kind| work(&device, kind, steps, Way::OneStream).unwrap()).collect();
         for (kind, lanes) in alone.iter().enumerate() {
             let distinct = |other: &Vec<_>| lanes.iter().all(|lane| !other.contains(lane));
             assert!(alone[..kind].iter().all(distinct), "data of kind {kind} are another's");
         }
         let together: Vec<_> = std::thread::scope(|scope| {
             let device = &device;
-            let start = |thread| scope.spawn(move || work(device, thread % KINDS, steps).unwrap());
+            let start = |thread: usize| {
+                let way =
+                    if (thread / KINDS).is_multiple_of(2) { Way::Forward } else { Way::Backward };
+                scope.spawn(move || work(device, thread % KINDS, steps, way).unwrap())
+            };
             let threads: Vec<_> = (0..THREADS).map(start).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
