@@ -88,11 +88,16 @@ impl Buffer {
         self.address
     }
 
-    fn check<T: Element>(&self, stream: &Stream, elements: usize) -> Result<()> {
+    fn check_stream(&self, stream: &Stream) -> Result<()> {
         if stream.device().identity() != self.device.identity() {
             let (found, expected) = (stream.device().to_string(), self.device.to_string());
             return Err(Error::value("buffer", "stream", found, expected));
         }
+        Ok(())
+    }
+
+    fn check<T: Element>(&self, stream: &Stream, elements: usize) -> Result<()> {
+        self.check_stream(stream)?;
         if T::DTYPE != self.dtype {
             return Err(Error::value("buffer", "dtype", T::DTYPE, self.dtype.name()));
         }
@@ -130,8 +135,9 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// `Driver`.
+    /// `Value` if the stream is another device's, `Driver`.
     pub fn fill_bytes(&mut self, stream: &Stream, value: u8) -> Result<()> {
+        self.check_stream(stream)?;
         let bytes = self.elements * self.dtype.bytes();
         if bytes == 0 {
             return Ok(());

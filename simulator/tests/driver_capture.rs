@@ -21,6 +21,8 @@ const UNSUPPORTED: u32 = 900;
 const INVALIDATED: u32 = 901;
 const IMPLICIT: u32 = 906;
 
+const NO_FILE: &std::ffi::CStr = c"no such file";
+
 /// What the calls are made with.
 struct Things {
     image: Option<Vec<u8>>,
@@ -42,7 +44,7 @@ impl Things {
 
     /// Calls that are potentially unsafe, with arguments that they could be made with; the last may be
     /// an address where something is made.
-    fn unsafe_calls(&mut self, face: &Face, module: usize, made: usize) -> Vec<Call> {
+    fn unsafe_calls(&mut self, face: &Face, loaded: [usize; 2], made: usize) -> Vec<Call> {
         let &mut Things { memory, event, stream, ref mut bytes, ref mut image } = self;
         let host = address(bytes);
         let mut calls: Vec<Call> = vec![
@@ -55,13 +57,15 @@ impl Things {
             ("cuEventQuery", vec![event]),
             ("cuEventSynchronize", vec![event]),
             ("cuStreamQuery", vec![stream]),
+            ("cuModuleLoad", vec![made, NO_FILE.as_ptr().expose_provenance()]),
         ];
         if let Some(image) = image {
             let image = address(&mut image[..]);
             calls.push(("cuModuleLoadData", vec![made, image]));
-            calls.push(("cuModuleUnload", vec![module]));
+            calls.push(("cuModuleUnload", vec![loaded[0]]));
             if !face.is_hip {
                 calls.push(("cuLibraryLoadData", vec![made, image]));
+                calls.push(("cuLibraryUnload", vec![loaded[1]]));
             }
         }
         if face.is_hip {
@@ -76,11 +80,12 @@ impl Things {
         calls
     }
 
-    fn module(&mut self, face: &Face) -> usize {
-        match &mut self.image {
-            Some(image) => face.made("cuModuleLoadData", &[address(&mut image[..])]),
-            None => 0,
-        }
+    /// A module and a library, as far as there are some.
+    fn load(&mut self, face: &Face) -> [usize; 2] {
+        let Some(image) = &mut self.image else { return [0; 2] };
+        let image = address(&mut image[..]);
+        let library = if face.is_hip { 0 } else { face.made("cuLibraryLoadData", &[image]) };
+        [face.made("cuModuleLoadData", &[image]), library]
     }
 }
 
@@ -100,13 +105,13 @@ fn unsafe_calls_obey_the_modes() {
     on_both("unsafe_calls_obey_the_modes", |face| {
         let mut things = Things::new(face);
         let captured = face.non_blocking();
-        let count = things.unsafe_calls(face, 0, 0).len();
+        let count = things.unsafe_calls(face, [0; 2], 0).len();
         assert!(count >= 10, "{count} calls");
         for index in 0..count {
             for (thread, capture, own) in combinations() {
-                let module = things.module(face);
+                let loaded = things.load(face);
                 let mut made = [0usize; 2];
-                let calls = things.unsafe_calls(face, module, address(&mut made));
+                let calls = things.unsafe_calls(face, loaded, address(&mut made));
                 let (name, arguments) = &calls[index];
                 assert_eq!(face.begin(captured, capture), 0);
                 let call = || {

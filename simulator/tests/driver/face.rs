@@ -39,6 +39,7 @@ const TWINS: &[(&str, &str)] = &[
     ("cuMemsetD32_v2", "hipMemsetD32"),
     ("cuMemsetD8_v2", "hipMemsetD8"),
     ("cuModuleGetFunction", "hipModuleGetFunction"),
+    ("cuModuleLoad", "hipModuleLoad"),
     ("cuModuleLoadData", "hipModuleLoadData"),
     ("cuModuleUnload", "hipModuleUnload"),
     ("cuStreamAddCallback", "hipStreamAddCallback"),
