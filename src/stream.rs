@@ -24,7 +24,7 @@ impl Stream {
     /// # Errors
     ///
     /// `Value` if the stream belongs to another device, or in CUDA to another context than the device's
-    /// primary one; `Driver`.
+    /// primary one, or is none that HIP knows; `Driver`.
     ///
     /// # Safety
     ///
