@@ -183,7 +183,7 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// `Value` if the type or device differs, `Driver`, also for an earlier kernel's fault.
+    /// `Value` if the type or device differs, `Driver`; `DeviceLost` also for an earlier kernel's fault.
     pub fn read<T: Element>(&self, stream: &Stream) -> Result<Vec<T>> {
         self.check::<T>(stream, self.elements as usize)?;
         let mut values = Vec::<T>::with_capacity(self.elements as usize);

@@ -12,6 +12,14 @@ use cudarc::driver::sys::{self, CUresult};
 use hip::{address, hip as hip_code, made, ok as hip_ok};
 use support::{code, control, kernel, launch, ok, simulated, simulated_on};
 
+/// Makes the primary context of a device current in another thread.
+fn elsewhere() {
+    let thread = || {
+        context(0);
+    };
+    std::thread::spawn(thread).join().unwrap();
+}
+
 /// Makes the primary context of a device current.
 fn context(device: i32) -> sys::CUcontext {
     let mut context = null_mut();
@@ -61,7 +69,7 @@ fn planned_calls_fail_and_do_nothing() {
         let mut device = 9i32;
         assert_eq!(hip_code("hipGetDevice", &[address(&mut device)]), 716);
         assert_eq!((device, hip_code("hipGetLastError", &[])), (9, 716));
-        std::thread::spawn(|| drop(context(0))).join().unwrap();
+        elsewhere();
         control::set("expertile_sim_clear_failures", 0);
         assert_eq!(control::number("expertile_sim_failed"), 0);
         hip_ok("hipGetDevice", &[address(&mut device)]);
@@ -84,7 +92,7 @@ fn a_trace_lists_the_calls_of_a_thread() {
         control::set("expertile_sim_trace", 1);
         allocate().unwrap();
         made::<i32>("hipGetDevice", &[]);
-        std::thread::spawn(|| drop(context(0))).join().unwrap();
+        elsewhere();
         // SAFETY: no arguments.
         unsafe { ok(sys::cuCtxSynchronize()) };
         control::set("expertile_sim_trace", 0);
