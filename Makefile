@@ -14,7 +14,7 @@ SIMULATE := cargo run --quiet --release -p expertile-simulator --bin simulate --
 ON_DEVICES := cargo test --release --features $(DEVICES)
 
 # The tests that ask devices, and what replays the fuzz corpus on them.
-DEVICE_TESTS := -p expertile -p expertile-fuzz --lib --test simulated --test info --test corpus
+DEVICE_TESTS := -p expertile -p expertile-fuzz --lib --test simulated --test faults --test info --test corpus
 
 .PHONY: test test-deep mutants toolchain prebuilt lint bench peers peers-self-test gpu-kit ledger kit-test
 

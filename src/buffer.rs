@@ -30,6 +30,12 @@ pub(crate) fn view(
     Ok(layout)
 }
 
+/// Waits for a copy to or from the host; an error comes with whether the copy is over all the same.
+fn settle(stream: &Stream) -> Result<(), (Error, bool)> {
+    // A wait that failed may not have waited: the memory is the host's after one that did.
+    stream.synchronize().map_err(|error| (error, stream.synchronize().is_ok()))
+}
+
 /// Owned device memory of one element type.
 ///
 /// For tests, tools and engines without an allocator of their own: operators never allocate.
@@ -127,8 +133,9 @@ impl Buffer {
         // returns, which is when the copy is done.
         unsafe {
             let from = values.as_ptr().cast();
-            self.device.driver().copy_to_device(self.address, from, bytes, stream.raw())
+            self.device.driver().copy_to_device(self.address, from, bytes, stream.raw())?;
         }
+        settle(stream).map_err(|(error, _)| error)
     }
 
     /// Sets each byte, in stream order.
@@ -182,19 +189,26 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// `Value` if the type or device differs, `Driver`, also for an earlier kernel's fault.
+    /// `Value` if the type or device differs, `Driver`; `DeviceLost` also for an earlier kernel's fault.
     pub fn read<T: Element>(&self, stream: &Stream) -> Result<Vec<T>> {
         self.check::<T>(stream, self.elements as usize)?;
         let mut values = Vec::<T>::with_capacity(self.elements as usize);
         if self.elements > 0 {
             let bytes = self.elements * self.dtype.bytes();
-            // SAFETY: the vector has room for `bytes` bytes and the buffer holds as many; both are
-            // borrowed until the copy is done, and every bit pattern is a `T`.
+            // SAFETY: the vector has room for `bytes` bytes and the buffer holds as many; both live
+            // until the copy is done.
             unsafe {
                 let to = values.as_mut_ptr().cast();
                 self.device.driver().copy_from_device(to, self.address, bytes, stream.raw())?;
-                values.set_len(self.elements as usize);
             }
+            if let Err((error, settled)) = settle(stream) {
+                if !settled {
+                    std::mem::forget(values);
+                }
+                return Err(error);
+            }
+            // SAFETY: as many elements were copied, and every bit pattern is a `T`.
+            unsafe { values.set_len(self.elements as usize) };
         }
         Ok(values)
     }

@@ -99,11 +99,12 @@ pub(crate) trait Driver: Send + Sync + fmt::Debug {
     /// `address` came from [`Driver::allocate`] and is used by nothing that is submitted later.
     unsafe fn free(&self, address: u64) -> Result<()>;
 
-    /// Copies, and waits until it is done.
+    /// Copies, in stream order.
     ///
     /// # Safety
     ///
-    /// `bytes` bytes are valid at both places, and nothing writes `from` or uses `to` meanwhile.
+    /// `bytes` bytes are valid at both places until the stream is done, and nothing writes `from` or
+    /// uses `to` meanwhile.
     unsafe fn copy_to_device(
         &self,
         to: u64,
@@ -112,11 +113,12 @@ pub(crate) trait Driver: Send + Sync + fmt::Debug {
         stream: RawStream,
     ) -> Result<()>;
 
-    /// Copies, and waits until it is done.
+    /// Copies, in stream order.
     ///
     /// # Safety
     ///
-    /// `bytes` bytes are valid at both places, and nothing writes `from` or uses `to` meanwhile.
+    /// `bytes` bytes are valid at both places until the stream is done, and nothing writes `from` or
+    /// uses `to` meanwhile.
     unsafe fn copy_from_device(
         &self,
         to: *mut c_void,
@@ -191,7 +193,7 @@ pub(crate) trait Driver: Send + Sync + fmt::Debug {
     /// `stream` is live, and this thread ends the capture.
     unsafe fn begin_capture(&self, stream: RawStream) -> Result<()>;
 
-    /// Ends the capture, also where it fails.
+    /// Ends the capture. A failure may leave it going on.
     ///
     /// # Safety
     ///

@@ -49,13 +49,35 @@ pub enum Error {
         /// What is missing.
         reason: String,
     },
-    /// A driver call failed: `cuda: cuMemAlloc_v2(1024 bytes) returned CUDA_ERROR_OUT_OF_MEMORY (2)`.
+    /// A driver call failed: `cuda: cuMemAlloc(1024 bytes) returned CUDA_ERROR_OUT_OF_MEMORY (2)`.
     ///
-    /// Launches are asynchronous: a fault of an earlier kernel is returned by a later call.
+    /// What was there before is there still, and the same call may succeed later.
     Driver {
         /// The platform.
         platform: Platform,
-        /// The driver's function, with the arguments that matter.
+        /// The driver's function, without the suffix of its version, with the arguments that matter.
+        call: String,
+        /// The driver's code.
+        code: i32,
+        /// Its name.
+        name: String,
+    },
+    /// The device is lost to this process: `cuda: cuStreamSynchronize(0x1) found the device lost:
+    /// CUDA_ERROR_ILLEGAL_ADDRESS (700)`. Any call whose page names [`Error::Driver`] may return it.
+    ///
+    /// A kernel faulted or the hardware failed, and what was computed since is undefined. From now on
+    /// every call that uses the device returns this, also after it was opened anew, until the process
+    /// ends. Launches are asynchronous: the call that returns it first need not be the one at fault.
+    ///
+    /// On both platforms these are the codes 214 (uncorrectable memory error), 700 (illegal address),
+    /// 702 (timeout), 710 (assertion) and 719 (launch failure); on CUDA also 220 (NVLink), 226
+    /// (contained), 714 (stack), 715 (illegal instruction), 716 (misaligned address), 717 (address
+    /// space), 718 (program counter), 721 (tensor memory), 810 (MPS client) and 911 (external device).
+    /// HIP may end the process itself at some of them.
+    DeviceLost {
+        /// The platform.
+        platform: Platform,
+        /// The driver's function, as in [`Error::Driver`].
         call: String,
         /// The driver's code.
         code: i32,
@@ -83,13 +105,35 @@ impl fmt::Display for Error {
             Error::Driver { platform, call, code, name } => {
                 write!(f, "{platform}: {call} returned {name} ({code})")
             }
+            Error::DeviceLost { platform, call, code, name } => {
+                write!(f, "{platform}: {call} found the device lost: {name} ({code})")
+            }
         }
     }
 }
 
 impl std::error::Error for Error {}
 
+/// Codes after which every call fails: those of which the CUDA driver's documentation (`CUresult`) says
+/// that the process must be relaunched or the context cannot be used any more, and the uncorrectable
+/// errors of memory and NVLink. HIP has the first five, with the same numbers.
+const LOST: [i32; 5] = [214, 700, 702, 710, 719];
+const LOST_ON_CUDA: [i32; 10] = [220, 226, 714, 715, 716, 717, 718, 721, 810, 911];
+
 impl Error {
+    /// What a driver's code is: an [`Error::DeviceLost`] or an [`Error::Driver`].
+    pub(crate) fn driver(platform: Platform, call: String, code: i32, name: String) -> Error {
+        let lost = match platform {
+            Platform::Cuda => LOST.contains(&code) || LOST_ON_CUDA.contains(&code),
+            Platform::Hip => LOST.contains(&code),
+        };
+        if lost {
+            Error::DeviceLost { platform, call, code, name }
+        } else {
+            Error::Driver { platform, call, code, name }
+        }
+    }
+
     /// An [`Error::Value`] from anything that prints.
     pub(crate) fn value(
         operator: &'static str,
@@ -107,5 +151,23 @@ impl Error {
         supported: impl Into<String>,
     ) -> Error {
         Error::Unsupported { operator, found: found.into(), supported: supported.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, Platform};
+
+    fn is_lost(platform: Platform, code: i32) -> bool {
+        let error = Error::driver(platform, "call".into(), code, "name".into());
+        matches!(error, Error::DeviceLost { .. })
+    }
+
+    #[test]
+    fn the_codes_of_a_lost_device_are_known() {
+        let lost = |platform| (0..2000).filter(move |&code| is_lost(platform, code));
+        assert_eq!(lost(Platform::Hip).collect::<Vec<_>>(), [214, 700, 702, 710, 719]);
+        let cuda = [214, 220, 226, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721, 810, 911];
+        assert_eq!(lost(Platform::Cuda).collect::<Vec<_>>(), cuda);
     }
 }

@@ -122,8 +122,14 @@ impl<'a> Capturing<'a> {
 
     fn finish(&mut self) -> Result<RawGraph> {
         self.ended = true;
+        let (driver, stream) = (self.stream.device().driver(), self.stream.raw());
         // SAFETY: this thread began the capture on this live stream, and it has not been ended.
-        let graph = unsafe { self.stream.device().driver().end_capture(self.stream.raw()) };
+        let graph = unsafe { driver.end_capture(stream) };
+        if graph.is_err() {
+            // A refusal may have left the stream in the capture; where it did not, this is refused.
+            // SAFETY: as above; nobody uses the graph of a capture that failed.
+            let _ = unsafe { driver.end_capture(stream).map(|graph| driver.destroy_graph(graph)) };
+        }
         let mut captures = captures();
         captures.active -= 1;
         if !captures.allow_waiting() {

@@ -24,7 +24,7 @@ impl Stream {
     /// # Errors
     ///
     /// `Value` if the stream belongs to another device, or in CUDA to another context than the device's
-    /// primary one; `Driver`.
+    /// primary one, or is none that HIP knows; `Driver`.
     ///
     /// # Safety
     ///
@@ -49,7 +49,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// `Driver`, also for a fault of a kernel.
+    /// `Driver`; `DeviceLost` also for a fault of a kernel.
     pub fn synchronize(&self) -> Result<()> {
         // SAFETY: the stream lives as long as `self`.
         unsafe { self.device.driver().synchronize(self.raw) }

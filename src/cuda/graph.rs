@@ -36,7 +36,7 @@ impl Cuda {
             let _ = sys::cuGraphDestroy(graph);
             code
         };
-        check(code, || "cuGraphInstantiate".into())?;
+        check(code, || "cuGraphInstantiateWithFlags".into())?;
         Ok(executable as RawGraph)
     }
 

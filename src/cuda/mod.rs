@@ -47,12 +47,13 @@ fn check(code: CUresult, call: impl FnOnce() -> String) -> Result<()> {
     } else {
         "an unknown code".to_owned()
     };
-    Err(Error::Driver { platform: Platform::Cuda, call: call(), code: code as i32, name })
+    Err(Error::driver(Platform::Cuda, call(), code as i32, name))
 }
 
 /// Makes a context current for a scope, and the thread's own one current again after it.
 struct Current {
-    pushed: bool,
+    /// The context, if it is to be popped.
+    pushed: Option<sys::CUcontext>,
 }
 
 impl Current {
@@ -61,21 +62,27 @@ impl Current {
         // SAFETY: `current` is a place for a handle.
         check(unsafe { sys::cuCtxGetCurrent(&mut current) }, || "cuCtxGetCurrent".into())?;
         if current == context {
-            return Ok(Current { pushed: false });
+            return Ok(Current { pushed: None });
         }
         // SAFETY: the primary context is retained as long as its `Cuda` lives.
         check(unsafe { sys::cuCtxPushCurrent_v2(context) }, || "cuCtxPushCurrent".into())?;
-        Ok(Current { pushed: true })
+        Ok(Current { pushed: Some(context) })
     }
 }
 
 impl Drop for Current {
     fn drop(&mut self) {
-        if self.pushed {
-            let mut popped = null_mut();
-            // SAFETY: pops what `enter` pushed on this thread. It can only fail if the thread's
-            // stack was changed in between, which leaves nothing to restore.
-            let _ = unsafe { sys::cuCtxPopCurrent_v2(&mut popped) };
+        let Some(context) = self.pushed else { return };
+        let (mut popped, mut current) = (null_mut(), null_mut());
+        // SAFETY: pops what `enter` pushed on this thread; both are places for a handle. The code may
+        // be that of an earlier launch, so what is current says whether to pop again.
+        unsafe {
+            if sys::cuCtxPopCurrent_v2(&mut popped) != CUresult::CUDA_SUCCESS
+                && sys::cuCtxGetCurrent(&mut current) == CUresult::CUDA_SUCCESS
+                && current == context
+            {
+                let _ = sys::cuCtxPopCurrent_v2(&mut popped);
+            }
         }
     }
 }
@@ -143,12 +150,10 @@ impl Driver for Cuda {
         stream: RawStream,
     ) -> Result<()> {
         let _current = Current::enter(self.context)?;
-        // SAFETY: the caller vouches for both places until the call returns, which waits.
+        // SAFETY: the caller vouches for both places until the stream is done.
         let code =
             unsafe { sys::cuMemcpyHtoDAsync_v2(to, from, bytes as usize, stream_of(stream)) };
-        check(code, || format!("cuMemcpyHtoDAsync({bytes} bytes to {to:#x})"))?;
-        // SAFETY: the caller's stream is live.
-        unsafe { self.synchronize(stream) }
+        check(code, || format!("cuMemcpyHtoDAsync({bytes} bytes to {to:#x})"))
     }
 
     unsafe fn copy_from_device(
@@ -159,12 +164,10 @@ impl Driver for Cuda {
         stream: RawStream,
     ) -> Result<()> {
         let _current = Current::enter(self.context)?;
-        // SAFETY: the caller vouches for both places until the call returns, which waits.
+        // SAFETY: the caller vouches for both places until the stream is done.
         let code =
             unsafe { sys::cuMemcpyDtoHAsync_v2(to, from, bytes as usize, stream_of(stream)) };
-        check(code, || format!("cuMemcpyDtoHAsync({bytes} bytes from {from:#x})"))?;
-        // SAFETY: the caller's stream is live.
-        unsafe { self.synchronize(stream) }
+        check(code, || format!("cuMemcpyDtoHAsync({bytes} bytes from {from:#x})"))
     }
 
     unsafe fn fill(&self, address: u64, value: u8, bytes: u64, stream: RawStream) -> Result<()> {

@@ -127,13 +127,18 @@ impl Cuda {
                 0,
             )
         };
-        check(code, || {
-            let version = self.info.driver_version;
-            let (major, minor) = (version / 1000, version % 1000 / 10);
-            format!(
-                "cuLibraryLoadData({stem}, {images}: built for CUDA 13.0, which needs driver 580 or \
-                 later; this one supports CUDA {major}.{minor})"
-            )
+        check(code, || match code {
+            CUresult::CUDA_ERROR_INVALID_IMAGE
+            | CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU
+            | CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => {
+                let version = self.info.driver_version;
+                let (major, minor) = (version / 1000, version % 1000 / 10);
+                format!(
+                    "cuLibraryLoadData({stem}, {images}: built for CUDA 13.0, which needs driver 580 or \
+                     later; this one supports CUDA {major}.{minor})"
+                )
+            }
+            _ => format!("cuLibraryLoadData({stem}, {images})"),
         })?;
         self.libraries.push(library);
         Ok(library)

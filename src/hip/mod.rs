@@ -51,7 +51,7 @@ fn check(runtime: &Runtime, code: sys::hipError_t, call: impl FnOnce() -> String
         // SAFETY: the runtime returned a text that lives for ever.
         unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
     };
-    Err(Error::Driver { platform: Platform::Hip, call: call(), code, name })
+    Err(Error::driver(Platform::Hip, call(), code, name))
 }
 
 /// Makes a device the thread's current one for a scope, and the thread's own one again after it.
@@ -79,8 +79,13 @@ impl Current {
 impl Drop for Current {
     fn drop(&mut self) {
         if let Some(own) = self.own {
-            // SAFETY: takes any number; it was this thread's device, which can be set again.
-            let _ = unsafe { self.runtime.hipSetDevice(own) };
+            // SAFETY: takes any number. The code may be that of an earlier launch; setting the same
+            // device twice does no harm.
+            unsafe {
+                if self.runtime.hipSetDevice(own) != sys::HIP_SUCCESS as sys::hipError_t {
+                    let _ = self.runtime.hipSetDevice(own);
+                }
+            }
         }
     }
 }
@@ -97,19 +102,23 @@ impl Hip {
 
 impl Drop for Hip {
     fn drop(&mut self) {
+        let modules = std::mem::take(&mut self.modules);
         // While something is captured nothing may wait: then the kernels stay loaded, images and all.
         let captures = crate::graph::captures();
-        if !captures.allow_waiting() {
-            std::mem::forget(std::mem::take(&mut self.modules));
+        let current = captures.allow_waiting().then(|| self.enter());
+        let Some(Ok(_current)) = current else {
+            std::mem::forget(modules);
             return;
-        }
-        let Ok(_current) = self.enter() else { return };
-        // SAFETY: nothing holds this device any more: streams, buffers and events share it. Launches
-        // on streams that were borrowed may still run, hence the wait; failures leave nothing to do.
-        unsafe {
-            let _ = self.runtime.hipDeviceSynchronize();
-            for &(module, _) in &self.modules {
-                let _ = self.runtime.hipModuleUnload(module);
+        };
+        // SAFETY: no arguments. Nothing holds this device any more: streams, buffers and events share
+        // it. Launches on streams that were borrowed may still run, hence the wait; a failure leaves
+        // nothing to do.
+        let _ = unsafe { self.runtime.hipDeviceSynchronize() };
+        for (module, image) in modules {
+            // SAFETY: the module is used by nothing any more.
+            let code = unsafe { self.runtime.hipModuleUnload(module) };
+            if code != sys::HIP_SUCCESS as sys::hipError_t {
+                std::mem::forget(image);
             }
         }
     }
@@ -163,11 +172,9 @@ impl Driver for Hip {
     ) -> Result<()> {
         let _current = self.enter()?;
         let (place, handle) = (pointer_of(to), stream_of(stream));
-        // SAFETY: the caller vouches for both places until the call returns, which waits.
+        // SAFETY: the caller vouches for both places until the stream is done.
         let code = unsafe { self.runtime.hipMemcpyHtoDAsync(place, from, bytes as usize, handle) };
-        self.check(code, || format!("hipMemcpyHtoDAsync({bytes} bytes to {to:#x})"))?;
-        // SAFETY: the caller's stream is live.
-        unsafe { self.synchronize(stream) }
+        self.check(code, || format!("hipMemcpyHtoDAsync({bytes} bytes to {to:#x})"))
     }
 
     unsafe fn copy_from_device(
@@ -179,11 +186,9 @@ impl Driver for Hip {
     ) -> Result<()> {
         let _current = self.enter()?;
         let (place, handle) = (pointer_of(from), stream_of(stream));
-        // SAFETY: the caller vouches for both places until the call returns, which waits.
+        // SAFETY: the caller vouches for both places until the stream is done.
         let code = unsafe { self.runtime.hipMemcpyDtoHAsync(to, place, bytes as usize, handle) };
-        self.check(code, || format!("hipMemcpyDtoHAsync({bytes} bytes from {from:#x})"))?;
-        // SAFETY: the caller's stream is live.
-        unsafe { self.synchronize(stream) }
+        self.check(code, || format!("hipMemcpyDtoHAsync({bytes} bytes from {from:#x})"))
     }
 
     unsafe fn fill(&self, address: u64, value: u8, bytes: u64, stream: RawStream) -> Result<()> {
@@ -223,6 +228,11 @@ impl Driver for Hip {
         let _current = self.enter()?;
         // SAFETY: the caller vouches for the stream.
         let device = unsafe { self.runtime.hipGetStreamDeviceId(stream_of(stream)) };
+        // The only call without a code: a refusal is the number -1.
+        if device < 0 {
+            let found = format!("{stream:#x}, which hipGetStreamDeviceId finds on no device");
+            return Err(Error::value("hip", "stream", found, "a stream of the HIP runtime"));
+        }
         if i64::from(device) != i64::from(self.info.ordinal) {
             let found = format!("{stream:#x} of device {device}");
             let expected = format!("one of device {}", self.info.ordinal);

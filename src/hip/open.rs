@@ -21,16 +21,16 @@ fn architecture_name(runtime: &Runtime, device: c_int) -> Result<String> {
     let mut properties = sys::HipProperties { words: [0; 512] };
     // SAFETY: `properties` has room for more than any version of the struct; the probe found the one
     // of the two that is called.
-    let (code, offset) = unsafe {
+    let (code, call, offset) = unsafe {
         if runtime.has_r0600() {
             let code = runtime.hipGetDevicePropertiesR0600(&mut properties, device);
-            (code, sys::HIP_PROPERTIES_R0600_ARCHITECTURE)
+            (code, "hipGetDevicePropertiesR0600", sys::HIP_PROPERTIES_R0600_ARCHITECTURE)
         } else {
             let code = runtime.hipGetDeviceProperties(&mut properties, device);
-            (code, sys::HIP_PROPERTIES_ARCHITECTURE)
+            (code, "hipGetDeviceProperties", sys::HIP_PROPERTIES_ARCHITECTURE)
         }
     };
-    check(runtime, code, || format!("hipGetDeviceProperties({device})"))?;
+    check(runtime, code, || format!("{call}({device})"))?;
     let bytes = properties.words.iter().flat_map(|word| word.to_ne_bytes());
     let name = bytes.skip(offset as usize).take(sys::HIP_ARCHITECTURE_BYTES as usize);
     let name: Vec<u8> = name.take_while(|&byte| byte != 0).collect();

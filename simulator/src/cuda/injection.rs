@@ -106,11 +106,11 @@ impl Driver {
         let (code, loses) = note(symbol)?;
         FAILED.set(FAILED.get() + 1);
         // HIP finds its context at the beginning of a call.
-        if loses && self.enter().is_ok() {
-            if let Some(context) = current().and_then(|context| self.contexts.get_mut(context).ok())
-            {
-                context.fatal = Some(code);
-            }
+        if loses
+            && self.enter().is_ok()
+            && let Some(context) = current().and_then(|context| self.contexts.get_mut(context).ok())
+        {
+            context.fatal.get_or_insert(code);
         }
         Some(code)
     }

@@ -189,6 +189,35 @@ pub(crate) mod control {
         }
     }
 
+    /// The number that a symbol returns.
+    pub(crate) fn number(symbol: &str) -> u64 {
+        let library = library();
+        // SAFETY: as in `text`.
+        unsafe { library.get::<unsafe extern "C" fn() -> u64>(symbol.as_bytes()).unwrap()() }
+    }
+
+    /// Plans failures of this thread's calls.
+    pub(crate) fn fail(name: &str, skip: u64, count: u64, code: u32) {
+        let (library, name) = (library(), CString::new(name).unwrap());
+        // SAFETY: as in `text`.
+        unsafe {
+            type Fail = unsafe extern "C" fn(*const std::ffi::c_char, u64, u64, u32);
+            let fail = library.get::<Fail>(b"expertile_sim_fail").unwrap();
+            fail(name.as_ptr(), skip, count, code);
+        }
+    }
+
+    /// Plans that the device is lost at a call of this thread.
+    pub(crate) fn lose_device(name: &str, skip: u64, code: u32) {
+        let (library, name) = (library(), CString::new(name).unwrap());
+        // SAFETY: as in `text`.
+        unsafe {
+            type Lose = unsafe extern "C" fn(*const std::ffi::c_char, u64, u32);
+            let lose = library.get::<Lose>(b"expertile_sim_lose_device").unwrap();
+            lose(name.as_ptr(), skip, code);
+        }
+    }
+
     /// Calls a symbol that takes a number.
     pub(crate) fn set(symbol: &str, number: u64) {
         let library = library();
