@@ -6,6 +6,8 @@ mod arguments;
 mod bench;
 #[path = "simulate_kernel/images.rs"]
 mod images;
+#[path = "simulate_kernel/readme.rs"]
+mod readme;
 
 use bench::{folder, images, read, tool, write};
 

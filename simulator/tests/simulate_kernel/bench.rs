@@ -22,6 +22,12 @@ pub(crate) fn is_there(found: Result<PathBuf, String>, vendor: &str) -> bool {
     false
 }
 
+/// The compilers that this process finds, for one in another folder.
+pub(crate) fn compilers() -> impl Iterator<Item = (&'static str, PathBuf)> {
+    let found = [("NVCC", nvcc::find()), ("HIP_CLANG", clang::find())];
+    found.into_iter().filter_map(|(name, found)| Some((name, found.ok()?)))
+}
+
 /// The kernels as files for the tool, of each vendor whose compiler is there: PTX, and a code object.
 pub(crate) fn images() -> &'static [PathBuf] {
     static IMAGES: OnceLock<Vec<PathBuf>> = OnceLock::new();
@@ -83,8 +89,9 @@ impl Said {
 
 /// Runs the tool in a folder: the file, then words as in a shell.
 pub(crate) fn tool(folder: &Path, file: &Path, words: &str) -> Said {
-    let run = Command::new(TOOL).current_dir(folder).arg(file).args(words.split(' ')).output();
-    let run = run.expect("the tool starts");
+    let mut command = Command::new(TOOL);
+    command.current_dir(folder).envs(compilers()).arg(file).args(words.split(' '));
+    let run = command.output().expect("the tool starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     Said {
         status: run.status.code().expect("an exit status"),
