@@ -130,7 +130,10 @@ impl Job<'_> {
     fn arguments(&self) -> Vec<String> {
         let mut arguments = FLAGS.map(String::from).to_vec();
         arguments.push(format!("--offload-arch={}", self.architecture));
-        arguments.extend(self.line_info.then(|| "-gline-tables-only".to_owned()));
+        if self.line_info {
+            // The names of sources stay relative, as they are given.
+            arguments.extend(["-gline-tables-only", "-ffile-compilation-dir=."].map(String::from));
+        }
         arguments
     }
 }

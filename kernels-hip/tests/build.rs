@@ -43,7 +43,6 @@ fn folder(name: &str) -> PathBuf {
 }
 
 #[test]
-#[cfg_attr(feature = "lineinfo", ignore = "line information holds paths")]
 fn images_are_the_same_wherever_they_are_built() {
     let copy = folder("copies").join("another/place");
     fs::create_dir_all(&copy).unwrap();
@@ -53,8 +52,9 @@ fn images_are_the_same_wherever_they_are_built() {
     }
     let jobs: Vec<_> = IMAGES.iter().map(|image| (image.stem, image.architecture)).collect();
     let toolchain = toolchain::find().unwrap().expect("no HIP compiler: run `make toolchain`");
+    let lines = cfg!(feature = "lineinfo");
     let built =
-        compile::compile_all(&copy, &copy.join("out"), &toolchain, false, &jobs, 2).unwrap();
+        compile::compile_all(&copy, &copy.join("out"), &toolchain, lines, &jobs, 2).unwrap();
     assert_eq!(manifest::write(&sources, &built), MANIFEST);
 }
 
@@ -76,6 +76,9 @@ fn every_source_has_an_image_for_every_architecture() {
         assert_eq!(bytes[..4], *b"\x7fELF", "{} is no ELF file", image.stem);
         let target = format!("amdgcn-amd-amdhsa--{}", image.architecture);
         assert!(bytes.windows(target.len()).any(|window| window == target.as_bytes()), "{target}");
+        let elf = object::read::elf::ElfFile64::<object::LittleEndian>::parse(&*bytes).unwrap();
+        let has_lines = object::Object::section_by_name(&elf, ".debug_line").is_some();
+        assert_eq!(has_lines, cfg!(feature = "lineinfo"), "{}", image.stem);
     }
 }
 

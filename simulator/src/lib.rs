@@ -8,11 +8,13 @@
 //! | [`engine`] | executes a kernel: warps of 32 lanes, divergence, barriers, seeded schedules |
 //! | [`memory`] | the device's address space, with fences, poison, race clocks and traffic counts |
 //! | [`report`] | what went wrong, where |
+//! | [`program`], [`card`] | a kernel of either engine, and what it is launched on |
 //! | [`amdgcn`] | executes a kernel of an AMD code object: waves of 64 lanes |
 //! | `cuda` | the stand-in `libcuda.so.1`: the driver calls, exported from the cdylib |
 //! | `hip` | the stand-in `libamdhip64.so`, by means of `cuda` |
 
 pub mod amdgcn;
+pub mod card;
 pub mod clang;
 mod cuda;
 pub mod engine;

@@ -1,8 +1,70 @@
 //! A loaded module, whichever engine executes it.
 
+use crate::card::Card;
+use crate::cuda::image::{ptx_fits, split};
 use crate::engine::{Kernel, Launch, Outcome};
 use crate::memory::Memory;
-use crate::{amdgcn, engine};
+use crate::{amdgcn, engine, fatbin, ptx};
+
+/// What a driver takes of a file.
+pub enum Image {
+    /// One of the file's PTX texts.
+    Ptx(ptx::Module),
+    /// All of it.
+    CodeObject(Vec<u8>),
+}
+
+/// `e_machine` of AMD's code objects.
+const MACHINE_AMDGPU: [u8; 2] = [224, 0];
+
+impl Image {
+    /// As a driver chooses for a card: of the PTX that fits, that for the latest target; a code object
+    /// only if it is of the card's processor.
+    ///
+    /// # Errors
+    ///
+    /// A line that says what there is.
+    pub fn choose(bytes: Vec<u8>, card: Card) -> Result<Image, String> {
+        if bytes.starts_with(b"__CLANG_OFFLOAD_BUNDLE__") || bytes.starts_with(b"CCOB") {
+            return Err("a bundle of code objects: compile with --no-gpu-bundle-output".to_owned());
+        }
+        let name = card.name();
+        if bytes.starts_with(b"\x7fELF") && bytes.get(18..20) == Some(&MACHINE_AMDGPU) {
+            return match amdgcn::processor(&bytes) {
+                Some(other) if other != name => {
+                    Err(format!("a code object of {other}, the device is {name}"))
+                }
+                _ => Ok(Image::CodeObject(bytes)),
+            };
+        }
+        let texts = fatbin::ptx_texts(&bytes)?;
+        if card.is_amd() {
+            return Err(format!("PTX, the device is {name}"));
+        }
+        let modules = texts.iter().map(|part| ptx::Module::parse(&part.text));
+        let mut modules = modules.collect::<Result<Vec<ptx::Module>, String>>()?;
+        let fitting = (0..modules.len()).filter(|&at| ptx_fits(&modules[at].target, card.0));
+        match fitting.max_by_key(|&at| split(&modules[at].target)) {
+            Some(at) => Ok(Image::Ptx(modules.swap_remove(at))),
+            None => {
+                let targets: Vec<&str> = modules.iter().map(|it| it.target.as_str()).collect();
+                Err(format!("{name} runs none of: {}", targets.join(", ")))
+            }
+        }
+    }
+
+    /// Makes it ready to execute.
+    ///
+    /// # Errors
+    ///
+    /// A line that says what is not modelled or broken.
+    pub fn load(&self, memory: &mut Memory) -> Result<Program, String> {
+        match self {
+            Image::Ptx(module) => engine::Program::load(module.clone(), memory).map(Program::Ptx),
+            Image::CodeObject(bytes) => amdgcn::Program::load(bytes, memory).map(Program::Amdgcn),
+        }
+    }
+}
 
 /// What a module of the driver holds.
 pub enum Program {

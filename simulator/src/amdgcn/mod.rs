@@ -153,6 +153,15 @@ fn arguments(description: &Description, launch: &Launch<'_>) -> Result<Vec<u8>, 
         let most = description.kernel.max_threads;
         return Err(format!("{threads} threads in a workgroup, from 1 to {most}"));
     }
+    let local =
+        u64::from(description.kernel.static_shared_bytes) + u64::from(launch.dynamic_shared_bytes);
+    if local > launch.device.max_shared_bytes.into() {
+        let most = launch.device.max_shared_bytes;
+        return Err(format!("{local} bytes of LDS where {most} are the most"));
+    }
+    if grid[0] > i32::MAX as u32 || grid[1] > 65536 || grid[2] > 65536 {
+        return Err(format!("grid {grid:?} is larger than [2147483647, 65536, 65536]"));
+    }
     if grid.iter().zip(block).any(|(&g, &b)| g == 0 || (u64::from(g) * u64::from(b)) >> 32 != 0) {
         return Err(format!("{grid:?} workgroups of {block:?} threads: 1 to 2^32 - 1 by axis"));
     }

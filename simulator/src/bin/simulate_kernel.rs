@@ -1,18 +1,29 @@
-//! Launches one kernel of a PTX, CUDA or fat binary file on a simulated device.
+//! Launches one kernel of a file on a simulated device, under one or more schedules.
 
 #[path = "simulate_kernel/argument.rs"]
 mod argument;
+#[path = "simulate_kernel/buffer.rs"]
+mod buffer;
+#[path = "simulate_kernel/number.rs"]
+mod number;
 #[path = "simulate_kernel/options.rs"]
 mod options;
+#[path = "simulate_kernel/tensor_map.rs"]
+mod tensor_map;
 
 use std::process::ExitCode;
 
 use argument::Arguments;
-use expertile_simulator::engine::{Device, INSTRUCTION_LIMIT, Launch, Outcome, Program};
+use expertile_simulator::amdgcn;
+use expertile_simulator::card::Card;
+use expertile_simulator::engine::{Counters, INSTRUCTION_LIMIT, Launch, Outcome};
 use expertile_simulator::memory::Memory;
-use expertile_simulator::ptx::Module;
-use expertile_simulator::{fatbin, nvcc};
+use expertile_simulator::program::{Image, Program};
+use expertile_simulator::{clang, nvcc};
 use options::Options;
+
+/// Where device memory begins.
+const BASE: u64 = 1 << 42;
 
 fn main() -> ExitCode {
     let result = match options::read() {
@@ -33,83 +44,131 @@ fn main() -> ExitCode {
     }
 }
 
-/// The module for the wished architecture, and the number of that architecture.
-fn module(options: &Options) -> Result<(Module, u32), String> {
-    let wished: u32 = options.number()?;
-    let bytes = match options.file.extension().is_some_and(|extension| extension == "cu") {
-        true => nvcc::compile(&options.file, &options.architecture, &[])?.into_bytes(),
-        false => std::fs::read(&options.file)
-            .map_err(|error| format!("{}: {error}", options.file.display()))?,
+/// The device, and what it takes of the file. Without `--arch`, a code object is for its own processor.
+fn image(options: &Options) -> Result<(Card, Image), String> {
+    let file = &options.file;
+    let named = |message| format!("{}: {message}", file.display());
+    let extension = file.extension().and_then(|extension| extension.to_str());
+    let card = |otherwise: &str| Card::named(options.architecture.as_deref().unwrap_or(otherwise));
+    let (card, bytes) = match extension {
+        Some("cu") => {
+            let card = card("sm_90a")?;
+            if card.is_amd() {
+                return Err(named(format!("CUDA C++, the device is {}", card.name())));
+            }
+            (card, nvcc::compile(file, card.name(), &[])?.into_bytes())
+        }
+        Some("hip") => {
+            let card = card("gfx942")?;
+            if !card.is_amd() {
+                return Err(named(format!("HIP C++, the device is {}", card.name())));
+            }
+            (card, clang::compile(file, card.name(), &[])?)
+        }
+        _ => {
+            let bytes = std::fs::read(file).map_err(|error| named(error.to_string()))?;
+            (card(amdgcn::processor(&bytes).unwrap_or("sm_90a"))?, bytes)
+        }
     };
-    let named = |message| format!("{}: {message}", options.file.display());
-    let texts = fatbin::ptx_texts(&bytes).map_err(named)?;
-    // As the driver does: the newest PTX that the device can run.
-    let best = texts.iter().filter(|ptx| ptx.architecture <= wished).max_by_key(|p| p.architecture);
-    let Some(best) = best else {
-        let found: Vec<u32> = texts.iter().map(|ptx| ptx.architecture).collect();
-        return Err(named(format!("PTX for {found:?}, none for {}", options.architecture)));
-    };
-    Ok((Module::parse(&best.text).map_err(named)?, wished))
+    Ok((card, Image::choose(bytes, card).map_err(named)?))
 }
 
-/// Launches once per seed; gives the number of reports.
-fn run(options: &Options) -> Result<usize, String> {
-    let (module, architecture) = module(options)?;
-    let device = Device {
-        compute_capability: architecture,
-        multiprocessors: options.multiprocessors,
-        max_shared_bytes: if architecture >= 90 { 227 << 10 } else { 163 << 10 },
-    };
-    let mut reports = 0;
-    let mut first: Option<Vec<Vec<u8>>> = None;
-    for seed in options.seeds.clone() {
-        let mut memory = Memory::new(1 << 33, 1 << 36);
-        let program = Program::load(module.clone(), &mut memory)?;
-        let arguments = Arguments::build(&options.arguments, &mut memory)?;
-        let kernel = program.kernel(&options.kernel).ok_or_else(|| {
-            let names: Vec<_> = program.kernels().iter().map(|kernel| &kernel.name).collect();
-            format!("no kernel `{}` among {names:?}", options.kernel)
-        })?;
-        let parameters = arguments.pack(&kernel.parameters)?;
-        let launch = Launch {
-            kernel: &options.kernel,
-            grid: options.grid,
-            block: options.block,
-            dynamic_shared_bytes: options.shared,
-            parameters: &parameters,
-            seed,
-            approximation_seed: options.approximation_seed,
-            instruction_limit: INSTRUCTION_LIMIT,
-            device: &device,
-        };
-        let outcome = program.launch(&mut memory, &launch);
-        for report in &outcome.reports {
-            println!("seed {seed}: {report}");
-        }
-        reports += outcome.reports.len();
-        let results = arguments.results(&memory)?;
-        match &first {
-            None => {
-                arguments.show(&results)?;
-                show(&outcome);
-                first = Some(results);
-            }
-            Some(first) => {
-                for (index, _) in results.iter().zip(first).enumerate().filter(|(_, (a, b))| a != b)
-                {
-                    println!(
-                        "seed {seed}: result buffer {index} is not what seed {} gave",
-                        options.seeds.start()
-                    );
-                }
-            }
-        }
+/// What one launch did.
+struct Run {
+    outcome: Outcome,
+    findings: Vec<String>,
+    addresses: Vec<u64>,
+    results: Vec<Vec<u8>>,
+}
+
+impl Run {
+    fn is_whole(&self) -> bool {
+        !self.outcome.reports.iter().any(|report| report.kind.is_fatal())
     }
-    Ok(reports)
 }
 
-fn show(outcome: &Outcome) {
-    let counters = &outcome.counters;
+/// Launches once per seed; gives the number of findings.
+fn run(options: &Options) -> Result<usize, String> {
+    let (card, image) = image(options)?;
+    let arguments = Arguments::read(&options.arguments)?;
+    let (mut findings, mut runs) = (0, 0);
+    let mut first: Option<Run> = None;
+    for seed in options.seed..=options.seed + (options.runs - 1) {
+        let mut run = launch(options, card, &image, &arguments, seed)?;
+        if let Some(first) = first.as_ref().filter(|first| first.is_whole() && run.is_whole()) {
+            let buffers = &arguments.buffers;
+            run.findings.extend(buffers.differences(&run.results, &first.results, options.seed));
+        }
+        if first.is_none() {
+            arguments.buffers.show(&run.results);
+            show(&run.outcome.counters);
+        }
+        for finding in &run.findings {
+            println!("seed {seed}: {finding}");
+        }
+        findings += run.findings.len();
+        runs += usize::from(!run.findings.is_empty());
+        first.get_or_insert(run);
+    }
+    let Some(first) = first else { return Ok(0) };
+    if findings > 0 {
+        arguments.buffers.show_places(&first.addresses);
+        println!("findings: {findings} in {runs} of {} runs; no file is written", options.runs);
+    } else {
+        arguments.buffers.write(&first.results)?;
+    }
+    Ok(findings)
+}
+
+fn launch(
+    options: &Options,
+    card: Card,
+    image: &Image,
+    arguments: &Arguments,
+    seed: u64,
+) -> Result<Run, String> {
+    let mut memory = Memory::new(BASE, card.memory_bytes());
+    let program = image.load(&mut memory)?;
+    let addresses = arguments.buffers.place(&mut memory)?;
+    let parameters = parameters(options, &program, arguments, &addresses)?;
+    let mut device = card.device();
+    device.multiprocessors = options.multiprocessors.unwrap_or(device.multiprocessors);
+    let launch = Launch {
+        kernel: &options.kernel,
+        grid: options.grid,
+        block: options.block.unwrap_or([card.warp_threads(), 1, 1]),
+        dynamic_shared_bytes: options.shared,
+        parameters: &parameters,
+        seed,
+        approximation_seed: options.approximation_seed,
+        instruction_limit: INSTRUCTION_LIMIT,
+        device: &device,
+    };
+    let outcome = program.launch(&mut memory, &launch);
+    let mut findings: Vec<String> = outcome.reports.iter().map(ToString::to_string).collect();
+    let traffic = &outcome.counters.traffic_by_allocation;
+    let written = arguments.buffers.violations(traffic, &addresses);
+    findings.extend(written.iter().map(|message| format!("{}: {message}", options.kernel)));
+    let results = arguments.buffers.results(&memory, &addresses)?;
+    Ok(Run { outcome, findings, addresses, results })
+}
+
+fn parameters(
+    options: &Options,
+    program: &Program,
+    arguments: &Arguments,
+    addresses: &[u64],
+) -> Result<Vec<u8>, String> {
+    let kernel = program.kernel(&options.kernel).ok_or_else(|| {
+        let names: Vec<&str> = program.kernels().iter().map(|it| it.name.as_str()).collect();
+        format!("no kernel `{}` among {}", options.kernel, names.join(", "))
+    })?;
+    arguments
+        .pack(&kernel.parameters, addresses)
+        .map_err(|error| format!("{}: {error}", kernel.name))
+}
+
+fn show(counters: &Counters) {
     let (traffic, shared) = (&counters.traffic, &counters.shared);
     println!(
         "{} warp instructions, {} blocks, {} barriers",

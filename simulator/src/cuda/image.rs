@@ -106,7 +106,7 @@ fn compilation_is_disabled() -> bool {
 }
 
 /// `sm_90a` as (90, "a").
-fn split(target: &str) -> Option<(i32, &str)> {
+pub(crate) fn split(target: &str) -> Option<(i32, &str)> {
     let number = target.strip_prefix("sm_").or_else(|| target.strip_prefix("compute_"))?;
     let digits = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
     Some((number[..digits].parse().ok()?, &number[digits..]))
@@ -114,7 +114,7 @@ fn split(target: &str) -> Option<(i32, &str)> {
 
 /// Whether PTX for a target can be compiled for a device: an older one always, one with the suffix `a`
 /// for exactly its own device (PTX ISA, `.target`).
-fn ptx_fits(target: &str, card: &Architecture) -> bool {
+pub(crate) fn ptx_fits(target: &str, card: &Architecture) -> bool {
     let device = card.major * 10 + card.minor;
     match split(target) {
         Some((number, "")) => number <= device,

@@ -1,6 +1,5 @@
 //! The command line.
 
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -9,31 +8,44 @@ use lexopt::prelude::*;
 pub(super) const HELP: &str = "\
 Launches one kernel on a simulated GPU that hunts for races, bounds and uninitialised reads.
 
-simulate-kernel [OPTIONS] FILE KERNEL [ARGUMENT...]
+simulate-kernel FILE KERNEL [OPTIONS] [ARG...]
 
-FILE is PTX, a fat binary with PTX inside (fatbinary --compress=false), or CUDA C++ (.cu, compiled
-by nvcc, found by NVCC, the path or CUDA_HOME). KERNEL is its name in the PTX.
+FILE is one of
+  PTX, or a fat binary with PTX inside (fatbinary --compress=false)
+  an AMD code object (clang --offload-device-only --no-gpu-bundle-output)
+  CUDA C++ (.cu), compiled by nvcc, which NVCC, the path or CUDA_HOME name
+  HIP C++ (.hip), compiled by clang without ROCm's headers; HIP_CLANG, ROCM_PATH or the path name it
+KERNEL is its name in there: declare it extern \"C\".
 
 OPTIONS
   --grid X[,Y[,Z]]     blocks (1)
-  --block X[,Y[,Z]]    threads of a block (32)
+  --block X[,Y[,Z]]    threads of a block (one warp: 32, AMD 64)
+  --cluster X[,Y[,Z]]  blocks of a cluster; more than 1 is not modelled yet (1)
   --shared BYTES       dynamic shared memory (0)
-  --seed S | A..B      schedule, or one launch for each of A to B - 1 (0)
-  --approx-seed S      where in their error approximate instructions end (0)
-  --arch sm_NN         the device, and what nvcc compiles for (sm_90a)
-  --multiprocessors N  (132)
+  --seed N             the first schedule (0)
+  --runs N             launches, with the seeds N, N + 1, ... (1)
+  --approx-seed N      where in their error approximate instructions end, in all runs (0)
+  --arch NAME          the device, and what is compiled for: sm_80 sm_86 sm_89 sm_90a gfx90a gfx942
+                       gfx950 (a code object's own; .hip: gfx942; else sm_90a)
+  --multiprocessors N  (those of the device)
 
-ARGUMENTS, one per kernel parameter; TYPE is i8 u8 i16 u16 i32 u32 i64 u64 f16 bf16 f32 f64
+ARG, one per kernel parameter; TYPE is i8 u8 i16 u16 i32 u32 i64 u64 f16 bf16 f32 f64
   TYPE:VALUE           a number
+  @FILE                a pointer to the bytes of FILE, which is rewritten with what the kernel left
+  @FILE:ro             the same, read-only: a kernel that writes to it is at fault
   out:TYPE:N[@FILE]    a pointer to N elements that were never written; they are shown afterwards,
                        or written to FILE
   zero:TYPE:N[@FILE]   the same, zero at first
   rand:TYPE:N[@FILE]   the same, random at first: floating point within -1..1, integers 0..100
-  @FILE                a pointer to the bytes of FILE
-  {A,B,...}            a struct by value, made of such arguments, each aligned to its size
+  struct:[ARG,...]     a struct by value, laid out as in C
+  tma:@FILE:DIMS:STRIDES_BYTES:BOX:ELEMENT_BYTES:SWIZZLE
+                       a tensor map, lists with commas, innermost first; not modelled yet
+The same @FILE twice is one buffer. All launches start from the same bytes.
 
-The results and counters of the first seed are shown, then where another seed's results differ.
-The exit status is 0 without reports, 2 with reports, 1 if nothing could be launched.
+Results and counters of the first launch go to stdout, then a line for each fault of each launch, and
+for each buffer that another launch left different. Files are written only if there is no such line.
+The exit status is 0 then, 2 with faults or differences, 1 if nothing could be launched or a file not
+be written (the reason is on stderr).
 ";
 
 /// What the command line says.
@@ -41,22 +53,15 @@ pub(super) struct Options {
     pub(super) file: PathBuf,
     pub(super) kernel: String,
     pub(super) grid: [u32; 3],
-    pub(super) block: [u32; 3],
+    pub(super) block: Option<[u32; 3]>,
     pub(super) shared: u32,
-    pub(super) seeds: RangeInclusive<u64>,
+    pub(super) seed: u64,
+    /// At least 1; the last seed is a u64.
+    pub(super) runs: u64,
     pub(super) approximation_seed: u64,
-    pub(super) architecture: String,
-    pub(super) multiprocessors: u32,
+    pub(super) architecture: Option<String>,
+    pub(super) multiprocessors: Option<u32>,
     pub(super) arguments: Vec<String>,
-}
-
-impl Options {
-    /// 90 of `sm_90a`.
-    pub(super) fn number(&self) -> Result<u32, String> {
-        let digits = self.architecture.strip_prefix("sm_").unwrap_or_default();
-        let digits = digits.trim_end_matches(|c: char| c.is_ascii_lowercase());
-        digits.parse().map_err(|_| format!("--arch {} is no sm_NN", self.architecture))
-    }
 }
 
 fn parse<T: FromStr>(option: &str, text: &str) -> Result<T, String> {
@@ -72,20 +77,6 @@ fn extents(option: &str, text: &str) -> Result<[u32; 3], String> {
     Ok(extents)
 }
 
-fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
-    let (first, end) = match text.split_once("..") {
-        Some((first, end)) => (parse::<u64>("seed", first)?, parse::<u64>("seed", end)?),
-        None => {
-            let seed: u64 = parse("seed", text)?;
-            return Ok(seed..=seed);
-        }
-    };
-    match end > first {
-        true => Ok(first..=end - 1),
-        false => Err(format!("--seed {text} is empty")),
-    }
-}
-
 /// None if help was asked for.
 pub(super) fn read() -> Result<Option<Options>, String> {
     read_from(lexopt::Parser::from_env())
@@ -96,12 +87,13 @@ fn read_from(mut parser: lexopt::Parser) -> Result<Option<Options>, String> {
         file: PathBuf::new(),
         kernel: String::new(),
         grid: [1; 3],
-        block: [32, 1, 1],
+        block: None,
         shared: 0,
-        seeds: 0..=0,
+        seed: 0,
+        runs: 1,
         approximation_seed: 0,
-        architecture: "sm_90a".to_string(),
-        multiprocessors: 132,
+        architecture: None,
+        multiprocessors: None,
         arguments: Vec::new(),
     };
     let mut positional = 0;
@@ -125,14 +117,25 @@ fn read_from(mut parser: lexopt::Parser) -> Result<Option<Options>, String> {
         let value = value.map_err(|error| error.to_string())?;
         match option.as_str() {
             "grid" => options.grid = extents("grid", &value)?,
-            "block" => options.block = extents("block", &value)?,
+            "block" => options.block = Some(extents("block", &value)?),
+            "cluster" => match extents("cluster", &value)? {
+                [1, 1, 1] => {}
+                _ => return Err(format!("--cluster {value}: clusters are not modelled yet")),
+            },
             "shared" => options.shared = parse("shared", &value)?,
-            "seed" => options.seeds = seeds(&value)?,
+            "seed" => options.seed = parse("seed", &value)?,
+            "runs" => options.runs = parse("runs", &value)?,
             "approx-seed" => options.approximation_seed = parse("approx-seed", &value)?,
-            "arch" => options.architecture = value,
-            "multiprocessors" => options.multiprocessors = parse("multiprocessors", &value)?,
+            "arch" => options.architecture = Some(value),
+            "multiprocessors" => {
+                options.multiprocessors = Some(parse("multiprocessors", &value)?);
+            }
             _ => return Err(format!("unknown option --{option}")),
         }
+    }
+    if options.runs == 0 || options.seed.checked_add(options.runs - 1).is_none() {
+        let Options { seed, runs, .. } = options;
+        return Err(format!("--seed {seed} --runs {runs}: at least 1 run, seeds below 2^64"));
     }
     match positional {
         0 => Err("no FILE".to_string()),
@@ -151,25 +154,33 @@ mod tests {
 
     #[test]
     fn reads_options_and_arguments() {
-        let read =
-            options(&["a.ptx", "--grid", "2,3", "k", "--seed=5..9", "i32:-5", "--arch", "sm_80"]);
-        let read = read.unwrap().unwrap();
-        assert_eq!((read.grid, read.block, read.seeds.clone()), ([2, 3, 1], [32, 1, 1], 5..=8));
-        assert_eq!(
-            (read.kernel.as_str(), read.arguments.as_slice()),
-            ("k", &["i32:-5".into()][..])
-        );
-        assert_eq!(read.number(), Ok(80));
+        let words = ["a.ptx", "--grid", "2,3", "k", "--seed=5", "--runs", "4", "i32:-5"];
+        let read = options(&words).unwrap().unwrap();
+        assert_eq!((read.grid, read.block, read.seed, read.runs), ([2, 3, 1], None, 5, 4));
+        assert_eq!((&*read.kernel, &*read.arguments), ("k", &["i32:-5".to_string()][..]));
+        let one = ["--cluster", "1,1,1", "a", "k", "--block", "64", "--arch", "gfx942"];
+        let read = options(&one).unwrap().unwrap();
+        assert_eq!((read.block, read.architecture.as_deref()), (Some([64, 1, 1]), Some("gfx942")));
+        assert!(options(&["--help"]).unwrap().is_none());
     }
 
     #[test]
     fn refuses_with_a_reason() {
-        let error = |words: &[&str]| options(words).err().unwrap();
-        assert!(error(&[]).contains("FILE"));
-        assert!(error(&["a.ptx"]).contains("KERNEL"));
-        assert!(error(&["a", "k", "--seed", "4..4"]).contains("empty"));
-        assert!(error(&["a", "k", "--grid", "1,1,1,1"]).contains("three"));
-        assert!(error(&["a", "k", "--colour", "1"]).contains("colour"));
-        assert!(options(&["--help"]).unwrap().is_none());
+        let rows: [(&[&str], &str); 10] = [
+            (&[], "no FILE"),
+            (&["a.ptx"], "no KERNEL"),
+            (&["a", "k", "--grid", "1,1,1,1"], "--grid has at most three extents"),
+            (&["a", "k", "--grid", "1,x"], "--grid x is no number"),
+            (&["a", "k", "--block", "-1"], "--block -1 is no number"),
+            (&["a", "k", "--runs", "0"], "--seed 0 --runs 0: at least 1 run"),
+            (&["a", "k", "--seed", "18446744073709551615", "--runs", "2"], "seeds below 2^64"),
+            (&["a", "k", "--cluster", "2"], "--cluster 2: clusters are not modelled yet"),
+            (&["a", "k", "--colour", "1"], "unknown option --colour"),
+            (&["a", "k", "--seed"], "missing argument for option '--seed'"),
+        ];
+        for (words, expected) in rows {
+            let error = options(words).err().unwrap();
+            assert!(error.contains(expected), "{words:?}: {error}");
+        }
     }
 }
