@@ -201,7 +201,7 @@ fn work_of_streams_races_as_the_model_says() {
 fn a_page_keeps_a_bounded_past() {
     let mut memory = Memory::new(BASE, 1 << 30);
     let start = memory.allocate(4096).unwrap();
-    let mut begin = |memory: &mut Memory, stream: u64, ticket: u64| {
+    let begin = |memory: &mut Memory, stream: u64, ticket: u64| {
         let mut known = Known::default();
         known.raise(stream, ticket);
         let label = format!("work {ticket}");
