@@ -34,7 +34,7 @@ test: toolchain lint
 test-deep: toolchain lint
 	EXPERTILE_REQUIRE=cuda,hip,llvm EXPERTILE_SIM_SEEDS=1000 cargo test --release -p expertile-simulator
 	PROPTEST_CASES=4096 cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
-	PROPTEST_CASES=2048 EXPERTILE_SIM_CALLS=100000 EXPERTILE_REQUIRE=cuda,hip,simulated $(SIMULATE) sm_80,sm_89,sm_90a,gfx90a,gfx942,gfx950 $(ON_DEVICES) $(DEVICE_TESTS)
+	PROPTEST_CASES=2048 EXPERTILE_REQUIRE=cuda,hip,simulated $(SIMULATE) sm_80,sm_89,sm_90a,gfx90a,gfx942,gfx950 $(ON_DEVICES) $(DEVICE_TESTS)
 	src/tests/mutants/run.sh
 
 # Breaks the code in every way listed in src/tests/mutants and requires that a test notices.

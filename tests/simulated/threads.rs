@@ -13,18 +13,15 @@ const STREAMS: usize = 8;
 /// Threads have data of their own up to this many, and then again.
 const KINDS: usize = 4;
 /// The calls of a stream in a step: layer_norm, rope, rms_norm.
-const CALLS: usize = 3;
+const CALLS_OF_STEP: usize = 3;
 
 const TOKENS: u64 = 2;
 const HEADS: u64 = 4;
 const HEAD_DIM: u64 = 16;
 const HIDDEN: u64 = HEADS * HEAD_DIM;
 
-/// How many calls all threads make together: `EXPERTILE_SIM_CALLS`, or 20,000.
-fn calls() -> usize {
-    let calls = std::env::var("EXPERTILE_SIM_CALLS").ok();
-    calls.and_then(|calls| calls.parse().ok()).unwrap_or(20_000)
-}
+/// How many calls all threads make together, over all devices.
+const CALLS: usize = 100_000;
 
 /// A stream with all that its calls use.
 struct Lane {
@@ -169,8 +166,9 @@ fn work(device: &Device, kind: usize, steps: usize, way: Way) -> Result<Vec<Vec<
 #[test]
 fn sixteen_threads_of_eight_streams_give_the_bits_of_one() {
     let Some(simulator) = Simulator::find() else { return };
-    let steps = calls().div_ceil(THREADS * STREAMS * CALLS);
-    for device in devices() {
+    let devices = devices();
+    let steps = CALLS.div_ceil(devices.len() * THREADS * STREAMS * CALLS_OF_STEP);
+    for device in devices {
         let alone: Vec<_> =
             (0..KINDS).map(|kind| work(&device, kind, steps, Way::OneStream).unwrap()).collect();
         for (kind, lanes) in alone.iter().enumerate() {

@@ -2,6 +2,7 @@
 # Breaks the code on purpose and wants to see red: for each patch, applies it to a copy of the tree,
 # builds, runs the one test it names on a simulated device, and requires that test's message. A patch
 # that does not apply or build is a failure, not a kill. A patch without a line `device:` is for sm_90a.
+# With `package: expertile-simulator` it breaks the simulator itself, whose tests need no device.
 #
 #   run.sh            every mutant
 #   run.sh COUNT      as many, another choice each day, spread over the sorted names: of both vendors
@@ -13,6 +14,8 @@ root=$(cd "$(dirname "$0")/../../.." && pwd)
 here=src/tests/mutants
 copy=$root/target/mutants
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
+# A broken simulator must not be where others look for a whole one.
+simulator_target=$root/target/mutants-simulator
 
 cd "$root"
 mapfile -t names < <(cd "$here" && ls ./*.patch | sed 's,^\./,,; s,\.patch$,,' | sort)
@@ -38,8 +41,11 @@ refresh() {
     return 0
 }
 
-# One set of features for both vendors, so that nothing is built twice.
-build=(cargo test --release -p expertile --features "cuda,hip")
+# One set of features for both vendors, so that nothing is built twice. The simulator is built anew for
+# each mutant, hence quickly.
+build_product=(cargo test --release -p expertile --features "cuda,hip")
+build_simulator=(env CARGO_TARGET_DIR="$simulator_target" CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+    CARGO_PROFILE_RELEASE_DEBUG=false cargo test --release -p expertile-simulator)
 failures=0
 printf '%-20s %-12s %s\n' mutant kind result
 refresh
@@ -55,6 +61,10 @@ for name in "${names[@]}"; do
     require=simulated
     [[ $device != *sm_* ]] || require+=,cuda
     [[ $device != *gfx* ]] || require+=,hip
+    build=("${build_product[@]}") run=("$CARGO_TARGET_DIR/release/simulate" "$device")
+    if [[ $(field "$name" package) == expertile-simulator ]]; then
+        build=("${build_simulator[@]}") run=() require=cuda,hip
+    fi
     log=$copy/$name.log
     files=$(sed -n 's,^+++ b/,,p' "$patch")
     result=
@@ -62,8 +72,8 @@ for name in "${names[@]}"; do
         result="does not apply"
     elif ! (cd "$copy" && "${build[@]}" "${target[@]}" --no-run) >"$log" 2>&1; then
         result="does not build"
-    elif (cd "$copy" && EXPERTILE_REQUIRE=$require timeout 300 "$CARGO_TARGET_DIR/release/simulate" \
-        "$device" "${build[@]}" "${target[@]}" -- --exact "$test") >"$log" 2>&1; then
+    elif (cd "$copy" && EXPERTILE_REQUIRE=$require timeout 300 "${run[@]}" \
+        "${build[@]}" "${target[@]}" -- --exact "$test") >"$log" 2>&1; then
         result="SURVIVED"
     elif ! grep -qE "$message" "$log"; then
         result="killed without \"$message\""
