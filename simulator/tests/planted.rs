@@ -68,12 +68,22 @@ impl<'a> Kernels<'a> {
         marked.map(|(number, _)| format!("{file}:{number}")).collect()
     }
 
-    fn launch(&self, kernel: usize, memory: usize, [grid, block, shared]: [usize; 3]) -> u32 {
+    fn launch(&self, kernel: usize, memory: usize, geometry: [usize; 3]) -> u32 {
+        self.launch_in(0, kernel, memory, geometry)
+    }
+
+    fn launch_in(
+        &self,
+        stream: usize,
+        kernel: usize,
+        memory: usize,
+        [grid, block, shared]: [usize; 3],
+    ) -> u32 {
         let (mut memory, mut bytes) = (memory, BYTES as u32);
         let mut values = [address(&mut memory), address(&mut bytes)];
         let values = address(&mut values);
-        let geometry = [kernel, grid, 1, 1, block, 1, 1, shared, 0, values, 0];
-        self.face.code("cuLaunchKernel", &geometry)
+        let arguments = [kernel, grid, 1, 1, block, 1, 1, shared, stream, values, 0];
+        self.face.code("cuLaunchKernel", &arguments)
     }
 
     /// What a kernel's schedules report and return, each with the seed in front.
@@ -160,6 +170,33 @@ fn a_shuffle_from_a_lane_that_is_elsewhere() {
 fn two_blocks_write_one_address() {
     let words = ["Race", "write by block", "another block, no release and acquire between"];
     planted("two_blocks_write_one_address", "two_blocks", 3, &words, [719, 719]);
+}
+
+#[test]
+fn a_wrong_stream_order() {
+    on_both("a_wrong_stream_order", |face| {
+        let Some(kernels) = Kernels::new(face) else { return };
+        let [first, second] = [(); 2].map(|()| face.non_blocking());
+        let memory = face.zeros(THREADS);
+        let [writes, reads] = ["two_blocks", "correct"].map(|name| kernels.kernel(name));
+        let of = |name: &str, text: &str| kernels.lines(name).iter().any(|l| text.contains(l));
+        for seed in 0..SEEDS {
+            control::set("expertile_sim_set_seed", seed);
+            assert_eq!(kernels.launch_in(first, writes, memory, [1, THREADS, 0]), 0);
+            assert_eq!(kernels.launch_in(second, reads, memory, [1, THREADS, 0]), 0);
+            assert_eq!(face.code("cuCtxSynchronize", &[]), 719, "seed {seed}");
+            let reports = control::text("expertile_sim_reports");
+            control::set("expertile_sim_clear_reports", 0);
+            for report in reports.lines() {
+                // Either may come first; both accesses are named with their lines.
+                let (earlier, now) = report.split_once("no event or wait between)").unwrap();
+                let either = of("two_blocks", earlier) && of("correct", now)
+                    || of("correct", earlier) && of("two_blocks", now);
+                assert!(either, "seed {seed}: {report}");
+            }
+            assert!(!reports.is_empty(), "seed {seed}");
+        }
+    });
 }
 
 #[test]
