@@ -132,6 +132,12 @@ fn a_missing_barrier() {
             let (earlier, now) = race.split_once("between)").unwrap();
             let of = |text: &str| lines.iter().position(|line| text.contains(line)).unwrap();
             assert_eq!(of(earlier) + of(now), 1, "{race}");
+            let [write, read] = match face.is_hip {
+                true => ["ds_write", "ds_read"],
+                false => ["st.shared", "ld.shared"],
+            };
+            let pair = |one: &str, other: &str| one.contains(write) && other.contains(read);
+            assert!(pair(earlier, now) || pair(now, earlier), "{race}");
         }
         for (seed, code, reports) in kernels.run("correct", 1) {
             assert_eq!((code, &reports[..]), (0, &[][..]), "seed {seed}");
