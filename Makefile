@@ -28,7 +28,7 @@ test: toolchain lint
 	$(SIMULATE) sm_90a,gfx942 cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),$(DEVICES)
 	EXPERTILE_REQUIRE=hip $(SIMULATE) gfx942 cargo test --release -p expertile --features rocm-rs --lib hip::
 	$(MAKE) kit-test
-	src/tests/mutants/run.sh 3
+	src/tests/mutants/run.sh 5
 
 # The same checks on many more samples.
 test-deep: toolchain lint

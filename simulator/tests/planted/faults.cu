@@ -27,8 +27,8 @@ extern "C" __global__ void unwritten_register(unsigned *data, unsigned) {
 }
 
 extern "C" __global__ void divergent_shuffle(unsigned *data, unsigned) {
-    unsigned lane = threadIdx.x % 32, value = data[threadIdx.x] + lane;
-    data[threadIdx.x] = value;
+    // Volatile: every lane loads.
+    unsigned lane = threadIdx.x % 32, value = *(volatile unsigned *)(data + threadIdx.x);
     if (lane < 16) {
         data[threadIdx.x] = __shfl_sync(0xFFFF, value, lane + 16);  // fault: divergent_shuffle
     }

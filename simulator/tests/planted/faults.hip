@@ -40,8 +40,8 @@ KERNEL unwritten_register(unsigned *data, unsigned) {
 }
 
 KERNEL divergent_shuffle(unsigned *data, unsigned) {
-    unsigned lane = thread() % 64, value = data[thread()] + lane;
-    data[thread()] = value;
+    // Volatile: every lane loads.
+    unsigned lane = thread() % 64, value = *(volatile unsigned *)(data + thread());
     if (lane < 16) {
         data[thread()] = __builtin_amdgcn_ds_bpermute(4 * (lane + 16), value);  // fault: divergent_shuffle
     }

@@ -6,7 +6,7 @@
 #
 #   run.sh            every mutant
 #   run.sh COUNT      as many, another choice each day, spread over the sorted names: of both vendors
-#                     from 3 on
+#                     and of the simulator from 5 on
 #   run.sh NAME...    these
 set -euo pipefail
 
