@@ -125,20 +125,29 @@ fn a_missing_barrier() {
     on_both("a_missing_barrier", |face| {
         let Some(kernels) = Kernels::new(face) else { return };
         let lines = kernels.lines("missing_barrier");
+        let mut seen = 0;
         for (seed, code, reports) in kernels.run("missing_barrier", 1) {
             assert_eq!(code, 719, "seed {seed}");
-            let race = reports.iter().find(|report| report.contains("Race")).unwrap();
-            // Both accesses are named, whichever came first.
-            let (earlier, now) = race.split_once("between)").unwrap();
-            let of = |text: &str| lines.iter().position(|line| text.contains(line)).unwrap();
-            assert_eq!(of(earlier) + of(now), 1, "{race}");
-            let [write, read] = match face.is_hip {
-                true => ["ds_write", "ds_read"],
-                false => ["st.shared", "ld.shared"],
-            };
-            let pair = |one: &str, other: &str| one.contains(write) && other.contains(read);
-            assert!(pair(earlier, now) || pair(now, earlier), "{race}");
+            let races = reports.iter().filter(|report| report.contains("Race"));
+            let mut kinds = 0;
+            for race in races {
+                // Both accesses are named, with their lines, whichever came first.
+                let (earlier, now) = race.split_once("between)").unwrap();
+                let of = |text: &str| lines.iter().position(|line| text.contains(line));
+                assert!(of(earlier).is_some() && of(now).is_some(), "{race}");
+                assert_ne!(of(earlier), of(now), "{race}");
+                let [write, read] = match face.is_hip {
+                    true => ["ds_write", "ds_read"],
+                    false => ["st.shared", "ld.shared"],
+                };
+                let pair = |one: &str, other: &str| one.contains(write) && other.contains(read);
+                assert!(pair(earlier, now) || pair(now, earlier), "{race}");
+                kinds |= if pair(earlier, now) { 1 } else { 2 };
+            }
+            seen |= kinds;
+            assert_ne!(kinds, 0, "seed {seed}: {reports:?}");
         }
+        assert_eq!(seen, 3, "a read after a write, and a write after a read");
         for (seed, code, reports) in kernels.run("correct", 1) {
             assert_eq!((code, &reports[..]), (0, &[][..]), "seed {seed}");
         }
