@@ -25,6 +25,7 @@ mkdir -p "$work/path"
 # --- The packages.
 
 cd "$root"
+cargo fetch --quiet --target "$(rustc -vV | sed -n 's/^host: //p')"
 out=$root/target/package-test
 rm -rf "$out/package"
 packages=$(printf -- '-p %s ' $crates)
@@ -127,7 +128,7 @@ must_refuse() {
     if bare $refused cargo check --quiet -p program 2>"$work/log"; then
         fail "built although: $2"
     fi
-    errors=$(grep '^error' "$work/log" | grep -v '^error: build script logged errors$')
+    errors=$(grep '^error' "$work/log" | grep -v '^error: build script logged errors$') || true
     case $errors in
     "error: $1@$version: $2"*) ;;
     *) cat "$work/log" >&2; fail "expected the one error: $2" ;;
@@ -155,6 +156,34 @@ for platform in cuda hip; do
     mv "$folder/prebuilt" "$work/kept-images"
     must_refuse $crate "no $compiler and no prebuilt kernels: "
     mv "$work/kept-images" "$folder/prebuilt"
+done
+
+# --- Compilers that are there and not wanted: an empty variable takes the package's images. These compile nothing.
+
+mkdir "$work/compilers"
+printf '#!/bin/sh\necho "release 13.9,"\n' >"$work/compilers/nvcc"
+cat >"$work/compilers/clang" <<'EOF'
+#!/bin/sh
+case $1 in
+--version) echo "clang version 22.9.9" ;;
+--target=*) printf 'gfx90a\ngfx942\ngfx950\n' ;;
+-print-prog-name=*) echo "$0" ;;
+*) exit 1 ;;
+esac
+EOF
+chmod +x "$work/compilers"/*
+for variable in NVCC HIP_CLANG; do
+    case $variable in
+    NVCC) crate=expertile-kernels-cuda ;;
+    HIP_CLANG) crate=expertile-kernels-hip ;;
+    esac
+    # A change of the path alone is no reason for cargo to build again.
+    touch "$work/$crate-$version/kernels.h"
+    if bare PATH="$work/compilers:$work/path" cargo check --quiet -p $crate 2>"$work/log"; then
+        fail "$crate did not ask the compiler on the path"
+    fi
+    bare PATH="$work/compilers:$work/path" $variable= cargo check --quiet -p $crate 2>"$work/log" ||
+        { cat "$work/log" >&2; fail "$variable= did not take the images of $crate"; }
 done
 
 # --- Documentation, as the registry's machines make it: with neither.
