@@ -83,7 +83,7 @@ release-check: toolchain package-test
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny || { echo "error: no cargo-deny: cargo install cargo-deny"; exit 1; }
 	@cargo hack --version >/dev/null 2>&1 || cargo install --locked cargo-hack || { echo "error: no cargo-hack: cargo install cargo-hack"; exit 1; }
 	cargo deny --workspace --all-features check licenses sources bans
-	cargo hack check --release --workspace --exclude expertile-kit --exclude expertile-fuzz --feature-powerset --skip default
+	RUSTFLAGS="-D warnings" cargo hack check --release --target-dir target/release-check --workspace --exclude expertile-kit --exclude expertile-fuzz --feature-powerset --skip default
 
 bench: toolchain
 	cargo bench --bench operators --features $(DEVICES)
