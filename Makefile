@@ -16,10 +16,11 @@ ON_DEVICES := cargo test --release --features $(DEVICES)
 # The tests that ask devices, and what replays the fuzz corpus on them.
 DEVICE_TESTS := -p expertile -p expertile-fuzz --lib --test simulated --test faults --test info --test corpus
 
-.PHONY: test test-deep mutants toolchain prebuilt lint bench peers peers-self-test gpu-kit ledger kit-test
+.PHONY: test test-deep mutants toolchain prebuilt lint unpinned package-test release-check bench peers peers-self-test gpu-kit ledger kit-test
 
-# The simulator, then the rest without a driver, then on simulated devices, then a few of the mutants.
-test: toolchain lint
+# The simulator, then the rest without a driver, then on simulated devices, then the packages, the kit and a
+# few of the mutants. The prebuilt images come first: new files in a folder of kernels make cargo build it again.
+test: toolchain prebuilt lint
 	EXPERTILE_REQUIRE=cuda,hip,llvm cargo test --release -p expertile-simulator
 	cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
 	EXPERTILE_REQUIRE=cuda,simulated $(SIMULATE) sm_80,sm_90a $(ON_DEVICES) $(DEVICE_TESTS)
@@ -27,7 +28,7 @@ test: toolchain lint
 	PROPTEST_CASES=8 EXPERTILE_REQUIRE=cuda,hip $(SIMULATE) sm_89,gfx950 $(ON_DEVICES) -p expertile --lib
 	$(SIMULATE) sm_90a,gfx942 cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),$(DEVICES)
 	EXPERTILE_REQUIRE=hip $(SIMULATE) gfx942 cargo test --release -p expertile --features rocm-rs --lib hip::
-	$(MAKE) kit-test
+	$(MAKE) unpinned package-test kit-test
 	src/tests/mutants/run.sh 5
 
 # The same checks on many more samples.
@@ -66,6 +67,23 @@ toolchain:
 prebuilt: toolchain
 	cargo run --release -p expertile-kernels-cuda --example prebuilt -- kernels-cuda/prebuilt
 	cargo run --release -p expertile-kernels-hip --example prebuilt -- kernels-hip/prebuilt
+
+# Without the pin of .cargo/config.toml, which is not found from the root of the file system: with the
+# bindings that cudarc chooses for its users.
+unpinned: toolchain
+	cd / && env -u CUDARC_CUDA_VERSION cargo check --release --manifest-path $(CURDIR)/Cargo.toml -p expertile --features cuda \
+		--target-dir $(CURDIR)/target/unpinned
+
+# The packages of the registry, built and used without compilers for devices, network and Python.
+package-test: prebuilt
+	tests/package/run.sh
+
+# What is asked before a release: what dependencies may be (deny.toml), every set of features of what is published.
+release-check: toolchain package-test
+	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny || { echo "error: no cargo-deny: cargo install cargo-deny"; exit 1; }
+	@cargo hack --version >/dev/null 2>&1 || cargo install --locked cargo-hack || { echo "error: no cargo-hack: cargo install cargo-hack"; exit 1; }
+	cargo deny --workspace --all-features check licenses sources bans
+	RUSTFLAGS="-D warnings" cargo hack check --release --target-dir target/release-check --workspace --exclude expertile-kit --exclude expertile-fuzz --feature-powerset --skip default
 
 bench: toolchain
 	cargo bench --bench operators --features $(DEVICES)

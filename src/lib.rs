@@ -19,7 +19,10 @@
 //! and of each operator it is made of.
 
 // Without a platform nothing makes a device, and what only devices need is unused.
-#![cfg_attr(not(any(feature = "cuda", feature = "hip")), allow(dead_code, unused_variables))]
+#![cfg_attr(
+    not(any(feature = "cuda", feature = "hip")),
+    allow(dead_code, unused_imports, unused_variables)
+)]
 
 extern crate self as expertile;
 

@@ -31,6 +31,7 @@ fn main() {
 fn run() -> Result<(), String> {
     let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap());
+    println!("cargo::rerun-if-env-changed=DOCS_RS");
     if env::var_os("DOCS_RS").is_some() {
         return embed(&out, &[], &[], "");
     }

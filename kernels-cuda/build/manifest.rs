@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -67,7 +68,9 @@ pub(crate) fn prebuilt(
     let (source_lines, image_lines): (Vec<&str>, Vec<&str>) =
         manifest.lines().partition(|line| line.starts_with("source "));
     let expected = write(sources, &[]);
-    if let Some(line) = expected.lines().find(|line| !source_lines.contains(line)) {
+    let changed = expected.lines().find(|line| !source_lines.contains(line));
+    let gone = || source_lines.into_iter().find(|line| !expected.lines().any(|own| own == *line));
+    if let Some(line) = changed.or_else(gone) {
         let name = line.rsplit(' ').next().unwrap_or_default();
         return Err(format!(
             "no {missing}, and the prebuilt kernels were made from another {name}: {remedy}"
@@ -78,17 +81,23 @@ pub(crate) fn prebuilt(
 
 fn read_image(folder: &Path, line: &str) -> Result<Built, String> {
     let fields: Vec<&str> = line.split(' ').collect();
-    let ["image", sha256, bytes_len, stem, architecture] = fields[..] else {
+    let ["image", hash, bytes_len, stem, architecture] = fields[..] else {
         return Err(format!("prebuilt/manifest: not understood: {line}"));
     };
     let mut image = Built {
         stem: stem.to_owned(),
         architecture: architecture.to_owned(),
         bytes_len: bytes_len.parse().map_err(|_| format!("prebuilt/manifest: {bytes_len}"))?,
-        sha256: sha256.to_owned(),
+        sha256: hash.to_owned(),
         compressed: Vec::new(),
     };
     let path = folder.join(image.file_name());
     image.compressed = fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let mut bytes = Vec::new();
+    let whole = ruzstd::decoding::StreamingDecoder::new(image.compressed.as_slice())
+        .is_ok_and(|mut decoder| decoder.read_to_end(&mut bytes).is_ok());
+    if !whole || sha256(&bytes) != image.sha256 {
+        return Err(format!("{} is not the image of its manifest", path.display()));
+    }
     Ok(image)
 }

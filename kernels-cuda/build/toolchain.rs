@@ -38,11 +38,12 @@ impl Toolchain {
 }
 
 /// Looks for nvcc: `$NVCC`, what `make toolchain` installed, `PATH`, `$CUDA_HOME`, the usual place.
+/// An empty `$NVCC` is none, whatever there is.
 pub(crate) fn find(package: &Path) -> Result<Option<Toolchain>, String> {
     println!("cargo::rerun-if-env-changed=NVCC");
     println!("cargo::rerun-if-env-changed=CUDA_HOME");
     if let Some(nvcc) = env::var_os("NVCC").map(PathBuf::from) {
-        return open(&nvcc).map(Some);
+        return if nvcc.as_os_str().is_empty() { Ok(None) } else { open(&nvcc).map(Some) };
     }
     let installed = package.join("../.toolchain/cuda/nvidia/cu13/bin");
     let on_path = env::var_os("PATH").unwrap_or_default();

@@ -39,12 +39,13 @@ impl Toolchain {
     }
 }
 
-/// Looks for clang: `$HIP_CLANG`, ROCm's in `$ROCM_PATH` and the usual place, `PATH`.
+/// Looks for clang: `$HIP_CLANG`, ROCm's in `$ROCM_PATH` and the usual place, `PATH`. An empty
+/// `$HIP_CLANG` is none, whatever there is.
 pub(crate) fn find() -> Result<Option<Toolchain>, String> {
     println!("cargo::rerun-if-env-changed=HIP_CLANG");
     println!("cargo::rerun-if-env-changed=ROCM_PATH");
     if let Some(clang) = env::var_os("HIP_CLANG").map(PathBuf::from) {
-        return open(&clang).map(Some);
+        return if clang.as_os_str().is_empty() { Ok(None) } else { open(&clang).map(Some) };
     }
     let roots = env::var_os("ROCM_PATH").map(PathBuf::from).into_iter();
     let of_rocm = roots.chain([PathBuf::from("/opt/rocm")]).map(|r| r.join("llvm/bin/clang++"));

@@ -1,4 +1,5 @@
-//! Writes the images and their manifest into a folder: `cargo run --example prebuilt -- FOLDER`.
+//! Writes the images and their manifest into a folder, and removes other images:
+//! `cargo run --example prebuilt -- FOLDER`.
 
 use std::path::PathBuf;
 use std::{env, fs, io};
@@ -10,9 +11,23 @@ fn main() -> io::Result<()> {
         return Err(io::Error::other("usage: prebuilt FOLDER"));
     };
     fs::create_dir_all(&folder)?;
+    let mut files = vec![(folder.join("manifest"), MANIFEST.as_bytes())];
     for image in IMAGES {
         let name = format!("{}.{}.zst", image.stem, image.architecture);
-        fs::write(folder.join(name), image.compressed)?;
+        files.push((folder.join(name), image.compressed));
     }
-    fs::write(folder.join("manifest"), MANIFEST)
+    for entry in fs::read_dir(&folder)? {
+        let path = entry?.path();
+        let is_image = path.extension().is_some_and(|extension| extension == "zst");
+        if is_image && !files.iter().any(|(file, _)| *file == path) {
+            fs::remove_file(path)?;
+        }
+    }
+    for (path, contents) in files {
+        // A file that is right keeps its time, by which cargo knows whether to build again.
+        if fs::read(&path).ok().as_deref() != Some(contents) {
+            fs::write(path, contents)?;
+        }
+    }
+    Ok(())
 }

@@ -121,6 +121,18 @@ fn prebuilt_images_are_taken_when_they_fit_the_sources() {
     fs::write(folder.join("manifest"), stale).unwrap();
     let error = take().err().unwrap();
     assert!(error.contains(&format!("made from another {}", sources[0].name)), "{error}");
+
+    let more = format!("source {} gone.h\n{MANIFEST}", "0".repeat(64));
+    fs::write(folder.join("manifest"), more).unwrap();
+    let error = take().err().unwrap();
+    assert!(error.contains("made from another gone.h"), "{error}");
+
+    // An image of another kernel under this one's name.
+    fs::write(folder.join("manifest"), MANIFEST).unwrap();
+    let name = format!("{}.{}.zst", IMAGES[0].stem, IMAGES[0].architecture);
+    fs::write(folder.join(&name), IMAGES[1].compressed).unwrap();
+    let error = take().err().unwrap();
+    assert!(error.contains(&format!("{name} is not the image of its manifest")), "{error}");
 }
 
 /// A program that answers the questions of `toolchain::open`.

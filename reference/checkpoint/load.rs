@@ -12,7 +12,8 @@ use safetensors::Dtype;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The folder of the model that the repository carries: `dbrx-nano`, of 8.1 million parameters.
+/// The folder of the model that the repository carries: `dbrx-nano`, of 8.1 million parameters. A
+/// package of the registry does not: there the folder is missing.
 pub fn builtin_model() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/models/dbrx-nano"))
 }
