@@ -5,7 +5,7 @@
 FEATURES := expertile-reference/checkpoint,expertile-reference/fast
 
 # What the tests and benches of devices need.
-DEVICES := expertile/cuda,expertile/hip,expertile/probes
+DEVICES := expertile/cuda,expertile/hip,expertile/probes,expertile/capi
 
 # Runs a command on simulated devices.
 SIMULATE := cargo run --quiet --release -p expertile-simulator --bin simulate --
@@ -16,7 +16,14 @@ ON_DEVICES := cargo test --release --features $(DEVICES)
 # The tests that ask devices, and what replays the fuzz corpus on them.
 DEVICE_TESTS := -p expertile -p expertile-fuzz --lib --test simulated --test faults --test info --test corpus
 
-.PHONY: test test-deep mutants toolchain prebuilt lint unpinned package-test release-check bench peers peers-self-test gpu-kit ledger kit-test
+# Where `make install` puts the C library, and for which platforms it is built.
+PREFIX ?= /usr/local
+CAPI_FEATURES ?= capi,cuda,hip
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+# Of the C ABI: one that breaks it gets another number.
+SONAME := libexpertile.so.0
+
+.PHONY: install test test-deep mutants toolchain prebuilt lint unpinned package-test release-check bench peers peers-self-test gpu-kit ledger kit-test
 
 # The simulator, then the rest without a driver, then on simulated devices, then the packages, the kit and a
 # few of the mutants. The prebuilt images come first: new files in a folder of kernels make cargo build it again.
@@ -25,6 +32,7 @@ test: toolchain prebuilt lint
 	cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
 	EXPERTILE_REQUIRE=cuda,simulated $(SIMULATE) sm_80,sm_90a $(ON_DEVICES) $(DEVICE_TESTS)
 	EXPERTILE_REQUIRE=hip,simulated $(SIMULATE) gfx90a,gfx942 $(ON_DEVICES) $(DEVICE_TESTS)
+	EXPERTILE_REQUIRE=cuda,hip,simulated $(SIMULATE) sm_90a,gfx942 $(ON_DEVICES) -p expertile --test capi
 	PROPTEST_CASES=8 EXPERTILE_REQUIRE=cuda,hip $(SIMULATE) sm_89,gfx950 $(ON_DEVICES) -p expertile --lib
 	$(SIMULATE) sm_90a,gfx942 cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),$(DEVICES)
 	EXPERTILE_REQUIRE=hip $(SIMULATE) gfx942 cargo test --release -p expertile --features rocm-rs --lib hip::
@@ -84,6 +92,21 @@ release-check: toolchain package-test
 	@cargo hack --version >/dev/null 2>&1 || cargo install --locked cargo-hack || { echo "error: no cargo-hack: cargo install cargo-hack"; exit 1; }
 	cargo deny --workspace --all-features check licenses sources bans
 	RUSTFLAGS="-D warnings" cargo hack check --release --target-dir target/release-check --workspace --exclude expertile-kit --exclude expertile-fuzz --feature-powerset --skip default
+
+# Header, shared and static library and pkg-config file; DESTDIR goes before PREFIX. The crate types are
+# named here and not in Cargo.toml, so that no other build links them. The release profile keeps this
+# crate's overflow checks: a failed one is a status.
+install: toolchain
+	cargo rustc --release -p expertile --lib --features $(CAPI_FEATURES) --crate-type cdylib,staticlib -- \
+		-C strip=debuginfo -C link-arg=-Wl,-soname,$(SONAME)
+	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 644 include/expertile.h $(DESTDIR)$(PREFIX)/include/
+	install -m 755 target/release/libexpertile.so $(DESTDIR)$(PREFIX)/lib/libexpertile.so.$(VERSION)
+	ln -sf libexpertile.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libexpertile.so
+	install -m 644 target/release/libexpertile.a $(DESTDIR)$(PREFIX)/lib/
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' src/capi/expertile.pc.in \
+		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/expertile.pc
 
 bench: toolchain
 	cargo bench --bench operators --features $(DEVICES)

@@ -1,11 +1,19 @@
 //! Residual addition and layer normalisation.
 
+#[cfg(feature = "capi")]
+use crate::driver::DeviceInfo;
 use crate::error::Result;
 use crate::norm::{Norm, norm};
 use crate::stream::Stream;
 
 /// Entries for bf16, f16 and f32.
 pub(crate) const ENTRIES: [&str; 3] = ["layer_norm_bf16", "layer_norm_f16", "layer_norm_f32"];
+
+/// What a call checks, without the call.
+#[cfg(feature = "capi")]
+pub(crate) fn check(arguments: &Norm<'_>, device: &DeviceInfo) -> Result<()> {
+    crate::norm::check("layer_norm", &ENTRIES, arguments, device)
+}
 
 /// Adds the residual to each row, then shifts the row to mean 0 and scales it to variance 1.
 ///

@@ -15,6 +15,8 @@
 //! `rocm-rs` borrows streams and memory of the crate of that name, which does link ROCm: a binary that
 //! uses it does not start without.
 //!
+//! Feature `capi` is the C ABI of `include/expertile.h`; `make install` builds its libraries.
+//!
 //! What the kernels are judged against is the crate `expertile-reference`, a plain CPU model of DBRX
 //! and of each operator it is made of.
 
@@ -27,6 +29,8 @@
 extern crate self as expertile;
 
 mod buffer;
+#[cfg(feature = "capi")]
+pub mod capi;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod device;

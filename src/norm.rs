@@ -140,6 +140,18 @@ fn prepare(
     Ok(Some((params, geometry)))
 }
 
+/// What a call checks, without the call.
+#[cfg(feature = "capi")]
+pub(crate) fn check(
+    operator: &'static str,
+    entries: &[&'static str; 3],
+    arguments: &Norm<'_>,
+    device: &DeviceInfo,
+) -> Result<()> {
+    entry(operator, entries, arguments.x.dtype())?;
+    prepare(operator, arguments, device).map(drop)
+}
+
 /// Checks, plans and launches.
 pub(crate) fn norm(
     operator: &'static str,

@@ -1,11 +1,19 @@
 //! Residual addition and root-mean-square normalisation.
 
+#[cfg(feature = "capi")]
+use crate::driver::DeviceInfo;
 use crate::error::Result;
 use crate::norm::{Norm, norm};
 use crate::stream::Stream;
 
 /// Entries for bf16, f16 and f32.
 pub(crate) const ENTRIES: [&str; 3] = ["rms_norm_bf16", "rms_norm_f16", "rms_norm_f32"];
+
+/// What a call checks, without the call.
+#[cfg(feature = "capi")]
+pub(crate) fn check(arguments: &Norm<'_>, device: &DeviceInfo) -> Result<()> {
+    crate::norm::check("rms_norm", &ENTRIES, arguments, device)
+}
 
 /// Adds the residual to each row, then scales the row to a mean square of 1.
 ///

@@ -177,6 +177,13 @@ fn prepare(arguments: &Rope<'_>, device: &DeviceInfo) -> Result<Option<(RopePara
     Ok(Some((params, geometry)))
 }
 
+/// What a call checks, without the call.
+#[cfg(feature = "capi")]
+pub(crate) fn check(arguments: &Rope<'_>, device: &DeviceInfo) -> Result<()> {
+    entry(arguments.qkv.dtype(), arguments.pairing)?;
+    prepare(arguments, device).map(drop)
+}
+
 /// Clips packed rows, rotates queries in place, and appends rotated keys and clipped values to the
 /// cache.
 ///

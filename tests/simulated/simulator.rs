@@ -94,7 +94,7 @@ fn exported() -> Vec<CString> {
 }
 
 /// Counts of driver calls.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Calls(BTreeMap<CString, u64>);
 
 /// What every call of this crate makes so that it works on its own device: neither allocates nor waits.

@@ -1,0 +1,53 @@
+//! The C ABI: `include/expertile.h`, which cbindgen generates from this folder, is its documentation.
+//!
+//! Each operator is a file: its arguments, and three entries that hand them to `operator`. Enumerations
+//! cross the boundary as `int32_t` and are checked here; a panic ends in a status.
+
+// The header says what callers vouch for, in C's terms; its names are C's.
+#![allow(non_camel_case_types, clippy::missing_safety_doc)]
+
+mod device;
+mod layer_norm;
+mod norm;
+mod operator;
+mod panic;
+mod registry;
+mod rms_norm;
+mod rope;
+mod status;
+mod tensor;
+#[cfg(test)]
+mod tests;
+mod text;
+mod version;
+
+pub use device::{
+    EXPERTILE_CUDA, EXPERTILE_HIP, EXPERTILE_NAME_BYTES, expertile_device, expertile_device_close,
+    expertile_device_count, expertile_device_get_info, expertile_device_info,
+    expertile_device_open,
+};
+pub use layer_norm::{
+    expertile_layer_norm, expertile_layer_norm_workspace_bytes, expertile_supports_layer_norm,
+};
+pub use norm::{
+    EXPERTILE_RESIDUAL_ADD, EXPERTILE_RESIDUAL_ADD_TO, EXPERTILE_RESIDUAL_NONE,
+    EXPERTILE_RESIDUAL_UPDATE, expertile_norm_args,
+};
+pub use rms_norm::{
+    expertile_rms_norm, expertile_rms_norm_workspace_bytes, expertile_supports_rms_norm,
+};
+pub use rope::{
+    EXPERTILE_PAIRING_HALVES, EXPERTILE_PAIRING_INTERLEAVED, expertile_rope, expertile_rope_args,
+    expertile_rope_workspace_bytes, expertile_supports_rope,
+};
+pub use status::{
+    EXPERTILE_DEVICE_LOST, EXPERTILE_DRIVER, EXPERTILE_INTERNAL, EXPERTILE_INVALID_VALUE,
+    EXPERTILE_NULL_POINTER, EXPERTILE_OK, EXPERTILE_SHAPE, EXPERTILE_STRUCT_SIZE,
+    EXPERTILE_UNAVAILABLE, EXPERTILE_UNSUPPORTED, EXPERTILE_WORKSPACE, expertile_status_text,
+};
+pub use tensor::{
+    EXPERTILE_BF16, EXPERTILE_F16, EXPERTILE_F32, EXPERTILE_I32, EXPERTILE_I64, EXPERTILE_MAX_RANK,
+    expertile_tensor,
+};
+pub use text::{EXPERTILE_ERROR_BYTES, expertile_last_error, expertile_last_error_copy};
+pub use version::{EXPERTILE_ABI_VERSION, expertile_abi_version, expertile_version};

@@ -1,0 +1,142 @@
+//! Everything but the tensors.
+
+use super::Case;
+use crate::call::{Call, Export, Operator, Pointer};
+use crate::scene::Handle;
+use expertile::Stream;
+use expertile::capi::*;
+use std::fmt::Display;
+use std::ptr::{null_mut, without_provenance_mut};
+
+/// Numbers that are no member of an enumeration from `from` to `to`.
+pub(super) fn out_of(from: i32, to: i32) -> [i32; 6] {
+    [i32::MIN, -1000, from - 1, to + 1, 0x0101_0101, i32::MAX]
+}
+
+struct Cases<'a> {
+    base: &'a Call,
+    cases: Vec<Case>,
+}
+
+impl Cases<'_> {
+    fn add(
+        &mut self,
+        argument: &str,
+        class: &'static str,
+        value: impl Display,
+        status: i32,
+        change: impl FnOnce(&mut Call),
+    ) {
+        let mut call = *self.base;
+        change(&mut call);
+        let (argument, value) = (argument.to_owned(), value.to_string());
+        self.cases.push(Case { argument, class, value, status, call });
+    }
+
+    fn pointers(&mut self) {
+        self.add("args", "null", 0, EXPERTILE_NULL_POINTER, |c| c.args_pointer = Pointer::Null);
+        for off in 1..8 {
+            self.add("args", "misaligned", off, EXPERTILE_INVALID_VALUE, |c| {
+                c.args_pointer = Pointer::Off(off);
+            });
+        }
+        if self.base.export == Export::WorkspaceBytes {
+            self.add("bytes", "null", 0, EXPERTILE_NULL_POINTER, |c| {
+                c.bytes_pointer = Pointer::Null;
+            });
+            for off in 1..8 {
+                self.add("bytes", "misaligned", off, EXPERTILE_INVALID_VALUE, |c| {
+                    c.bytes_pointer = Pointer::Off(off);
+                });
+            }
+        }
+        let size = match self.base.operator {
+            Operator::Rope => size_of::<expertile_rope_args>(),
+            _ => size_of::<expertile_norm_args>(),
+        } as u32;
+        for stale in [0, 1, 4, 8, size / 2, size - 112, size - 8, size - 4, size - 1] {
+            self.add("struct_size", "stale", stale, EXPERTILE_STRUCT_SIZE, |c| {
+                *c.args.struct_size() = stale;
+            });
+        }
+        for unknown in [size + 1, size + 4, size + 8, size + 112, 2 * size, u32::MAX] {
+            self.add("struct_size", "unknown", unknown, EXPERTILE_STRUCT_SIZE, |c| {
+                *c.args.struct_size() = unknown;
+            });
+        }
+    }
+
+    fn devices(&mut self, other: Option<&(Handle, Stream)>) {
+        self.add("device", "null", 0, EXPERTILE_NULL_POINTER, |c| c.device = null_mut());
+        for never in [1usize << 40, 0xdead_beef, usize::MAX / 2, usize::MAX] {
+            self.add("device", "never open", never, EXPERTILE_INVALID_VALUE, |c| {
+                c.device = without_provenance_mut(never);
+            });
+        }
+        if self.base.export != Export::Run {
+            return;
+        }
+        for bytes in [1, 256, usize::MAX] {
+            self.add("workspace_bytes", "of null", bytes, EXPERTILE_NULL_POINTER, |c| {
+                c.workspace_bytes = bytes;
+            });
+        }
+        let Some((handle, stream)) = other else { return };
+        self.add("device", "wrong device", 1, EXPERTILE_INVALID_VALUE, |c| c.device = handle.0);
+        self.add("stream", "wrong device", 1, EXPERTILE_INVALID_VALUE, |c| {
+            c.stream = without_provenance_mut(stream.raw() as usize);
+        });
+    }
+
+    fn rope(&mut self) {
+        for value in out_of(0, 1) {
+            self.add("pairing", "enum", value, EXPERTILE_INVALID_VALUE, |c| {
+                c.args.rope().pairing = value;
+            });
+            self.add("has_clip", "enum", value, EXPERTILE_INVALID_VALUE, |c| {
+                c.args.rope().has_clip = value;
+            });
+        }
+        for value in [f32::NAN, -f32::NAN, -1.0, -f32::MIN_POSITIVE, f32::MIN, f32::NEG_INFINITY] {
+            let bits = format!("{:x}", value.to_bits());
+            self.add("clip", "out of range", bits, EXPERTILE_INVALID_VALUE, |c| {
+                c.args.rope().clip = value;
+            });
+        }
+    }
+
+    fn norm(&mut self) {
+        for value in out_of(0, 3) {
+            self.add("residual_mode", "enum", value, EXPERTILE_INVALID_VALUE, |c| {
+                c.args.norm().residual_mode = value;
+            });
+        }
+        for mode in [EXPERTILE_RESIDUAL_NONE, EXPERTILE_RESIDUAL_ADD, EXPERTILE_RESIDUAL_UPDATE] {
+            self.add("residual_mode", "unused tensor", mode, EXPERTILE_INVALID_VALUE, |c| {
+                c.args.norm().residual_mode = mode;
+            });
+        }
+        for value in [f32::NAN, -f32::NAN, -1e-5, -f32::MIN_POSITIVE, f32::MIN, f32::NEG_INFINITY] {
+            let bits = format!("{:x}", value.to_bits());
+            self.add("epsilon", "out of range", bits, EXPERTILE_INVALID_VALUE, |c| {
+                c.args.norm().epsilon = value;
+            });
+        }
+        for value in [1, 2, 1 << 31, u32::MAX] {
+            self.add("reserved", "not 0", value, EXPERTILE_INVALID_VALUE, |c| {
+                c.args.norm().reserved = value;
+            });
+        }
+    }
+}
+
+pub(super) fn cases(base: &Call, other: Option<&(Handle, Stream)>) -> Vec<Case> {
+    let mut cases = Cases { base, cases: Vec::new() };
+    cases.pointers();
+    cases.devices(other);
+    match base.operator {
+        Operator::Rope => cases.rope(),
+        _ => cases.norm(),
+    }
+    cases.cases
+}

@@ -1,0 +1,229 @@
+//! Each part of each tensor.
+
+use super::Case;
+use super::operators::out_of;
+use crate::call::{Call, Export, Operator, specs};
+use crate::scene::{HEADS, KV_HEADS, Spec, bytes_of};
+use expertile::capi::*;
+use std::fmt::Display;
+use std::ptr::{null_mut, without_provenance_mut};
+
+struct Cases {
+    spec: Spec,
+    place: usize,
+    cases: Vec<Case>,
+}
+
+const VALUE: i32 = EXPERTILE_INVALID_VALUE;
+
+impl Cases {
+    fn add(
+        &mut self,
+        base: &Call,
+        part: impl Display,
+        class: &'static str,
+        value: impl Display,
+        status: i32,
+        change: impl FnOnce(&mut expertile_tensor),
+    ) {
+        let mut call = *base;
+        change(call.args.tensor(self.place));
+        let argument = format!("{}.{part}", self.spec.name);
+        self.cases.push(Case { argument, class, value: value.to_string(), status, call });
+    }
+
+    /// A tensor whose extents others are compared with.
+    fn defines(&self) -> bool {
+        ["qkv", "k_cache", "x"].contains(&self.spec.name)
+    }
+
+    fn data(&mut self, base: &Call) {
+        if base.export != Export::Run {
+            return;
+        }
+        self.add(base, "data", "null", 0, EXPERTILE_NULL_POINTER, |t| t.data = null_mut());
+        let alignment = match self.spec.name {
+            "positions" => 4,
+            "slot_mapping" => 8,
+            _ => 16,
+        };
+        for off in 1..alignment {
+            self.add(base, "data", "misaligned", off, VALUE, |t| {
+                t.data = t.data.wrapping_byte_add(off);
+            });
+        }
+        let last = usize::MAX - (alignment - 1);
+        self.add(base, "data", "overflow", last, VALUE, |t| t.data = without_provenance_mut(last));
+    }
+
+    fn dtype(&mut self, base: &Call) {
+        let own = self.spec.dtype;
+        for dtype in [0].into_iter().chain(out_of(1, 5)) {
+            self.add(base, "dtype", "enum", dtype, VALUE, |t| t.dtype = dtype);
+        }
+        for dtype in (EXPERTILE_BF16..=EXPERTILE_I64).filter(|dtype| *dtype != own) {
+            let first = self.place == 0;
+            let status = match dtype {
+                EXPERTILE_I32 | EXPERTILE_I64 if first => EXPERTILE_UNSUPPORTED,
+                _ => VALUE,
+            };
+            self.add(base, "dtype", "wrong type", dtype, status, |t| t.dtype = dtype);
+        }
+    }
+
+    fn rank(&mut self, base: &Call) {
+        let own = self.spec.shape.len() as u32;
+        for rank in (0..=4).filter(|rank| *rank != own) {
+            let status = if self.defines() { VALUE } else { EXPERTILE_SHAPE };
+            self.add(base, "rank", "wrong rank", rank, status, |t| t.rank = rank);
+        }
+        for rank in [5, 6, 7, 1 << 31, u32::MAX] {
+            self.add(base, "rank", "too large", rank, VALUE, |t| t.rank = rank);
+        }
+    }
+
+    /// What a call returns whose tensor has this extent, and is dense; `None` if it is a right call.
+    fn status_of_extent(&self, base: &Call, dimension: usize, extent: i64) -> Option<i32> {
+        let Ok(extent) = u64::try_from(extent) else { return Some(VALUE) };
+        let mut shape: Vec<u64> = self.spec.shape.iter().map(|&extent| extent as u64).collect();
+        shape[dimension] = extent;
+        let product =
+            |shape: &[u64]| shape.iter().map(|&extent| u128::from(extent.max(1))).product();
+        let elements: u128 = product(&shape);
+        let bytes = elements.saturating_mul(bytes_of(self.spec.dtype).into());
+        let address = if base.export == Export::Run { self.address(base) } else { 0 };
+        let too_many = elements >= 1 << 64
+            || !shape.contains(&0) && bytes.saturating_add(address.into()) >= 1 << 64;
+        if too_many {
+            return Some(VALUE);
+        }
+        if (self.spec.name, dimension) != ("qkv", 1) {
+            return Some(EXPERTILE_SHAPE);
+        }
+        // Any number of query heads is right that leaves room for keys and values.
+        match extent {
+            extent if extent < 2 * KV_HEADS as u64 => Some(VALUE),
+            extent if extent >= 1 << 24 => Some(EXPERTILE_UNSUPPORTED),
+            _ => None,
+        }
+    }
+
+    fn address(&self, base: &Call) -> u64 {
+        let mut args = base.args;
+        args.tensor(self.place).data.addr() as u64
+    }
+
+    fn extents(&mut self, base: &Call) {
+        for dimension in 0..self.spec.shape.len() {
+            let own = self.spec.shape[dimension];
+            let negative = [-1, -own, i64::from(i32::MIN), i64::MIN];
+            let overflowing = [1 << 61, 1 << 62, i64::MAX - 7, i64::MAX];
+            let wrong = [0, 1, own - 1, own + 1, 2 * own, 1 << 24, 1 << 31, 1 << 32, 1 << 40];
+            let part = format!("shape[{dimension}]");
+            for (class, values) in
+                [("negative", &negative[..]), ("overflow", &overflowing), ("disagrees", &wrong)]
+            {
+                for &value in values.iter().filter(|&&value| value != own) {
+                    let status = self.status_of_extent(base, dimension, value);
+                    let Some(status) = status else { continue };
+                    self.add(base, &part, class, value, status, |t| t.shape[dimension] = value);
+                }
+            }
+        }
+    }
+
+    fn strides(&mut self, base: &Call) {
+        let dense = self.spec.dense_strides();
+        let rank = self.spec.shape.len();
+        for (dimension, own) in dense.into_iter().take(rank).enumerate() {
+            let last = dimension + 1 == rank;
+            let part = format!("strides[{dimension}]");
+            for value in [-1, -own, i64::from(i32::MIN), i64::MIN] {
+                self.add(base, &part, "negative", value, VALUE, |t| t.strides[dimension] = value);
+            }
+            for value in [own + 1, own + 4, own + 7, 3, (1 << 32) + 1, i64::MAX] {
+                self.add(base, &part, "absurd", value, VALUE, |t| t.strides[dimension] = value);
+            }
+            // Of one dimension, that is a tensor without strides.
+            if (last || self.spec.written) && rank > 1 {
+                self.add(base, &part, "overlapping", 0, VALUE, |t| t.strides[dimension] = 0);
+            }
+            if self.spec.written && !last {
+                self.add(base, &part, "overlapping", 8, VALUE, |t| t.strides[dimension] = 8);
+            }
+            if last {
+                self.add(base, &part, "absurd", 8, VALUE, |t| t.strides[dimension] = 8);
+            }
+            if (self.spec.name, dimension) == ("qkv", 1) {
+                self.add(base, &part, "absurd", own + 8, VALUE, |t| t.strides[dimension] = own + 8);
+            }
+            let steps = u128::from(self.spec.shape[dimension] as u64 - 1);
+            for value in [1i64 << 60, 1 << 61, 1 << 62, i64::MAX - 7] {
+                let bytes =
+                    steps * u128::from(value as u64) * u128::from(bytes_of(self.spec.dtype));
+                if bytes >= 1 << 64 {
+                    self.add(base, &part, "overflow", value, VALUE, |t| {
+                        t.strides[dimension] = value;
+                    });
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn cases(dense: Call, stated: Call, dtype: i32) -> Vec<Case> {
+    const { assert!(HEADS > 2 * KV_HEADS) };
+    let mut all = Vec::new();
+    for (place, spec) in specs(dense.operator, dtype).into_iter().enumerate() {
+        let mut cases = Cases { spec, place, cases: Vec::new() };
+        cases.data(&stated);
+        cases.dtype(&stated);
+        cases.rank(&dense);
+        cases.extents(&dense);
+        cases.strides(&stated);
+        all.append(&mut cases.cases);
+    }
+    if dense.operator != Operator::Rope {
+        absent(&dense, &mut all);
+    }
+    all
+}
+
+type Change = fn(&mut expertile_tensor);
+
+/// Tensors that the mode does not use: with any trace of one the call is refused.
+fn absent(base: &Call, all: &mut Vec<Case>) {
+    for (mode, unused) in [
+        (EXPERTILE_RESIDUAL_NONE, &[1, 2][..]),
+        (EXPERTILE_RESIDUAL_ADD, &[2]),
+        (EXPERTILE_RESIDUAL_UPDATE, &[2]),
+    ] {
+        let mut right = *base;
+        right.args.norm().residual_mode = mode;
+        for &place in unused {
+            *right.args.tensor(place) = ABSENT;
+        }
+        for &place in unused {
+            let changes: [(&str, Change); 3] = [
+                ("data", |t| t.data = without_provenance_mut(16)),
+                ("rank", |t| t.rank = 2),
+                ("dtype", |t| t.dtype = EXPERTILE_BF16),
+            ];
+            for (part, change) in changes {
+                let mut call = right;
+                change(call.args.tensor(place));
+                let argument = format!("{}.{part}", ["residual", "sum"][place - 1]);
+                let value = format!("in mode {mode}");
+                all.push(Case { argument, class: "unused", value, status: VALUE, call });
+            }
+        }
+    }
+}
+
+pub(crate) const ABSENT: expertile_tensor = expertile_tensor {
+    data: null_mut(),
+    dtype: 0,
+    rank: 0,
+    shape: [0; EXPERTILE_MAX_RANK],
+    strides: [0; EXPERTILE_MAX_RANK],
+};

@@ -1,0 +1,16 @@
+//! The C ABI. Header and installation need no device; without a simulated one the rest has nothing to
+//! ask, and `EXPERTILE_REQUIRE=simulated` makes that a failure.
+
+mod allocations;
+mod bad;
+mod call;
+mod calls;
+mod header;
+mod install;
+mod scene;
+#[allow(dead_code)]
+#[path = "../simulated/simulator.rs"]
+mod simulator;
+
+#[global_allocator]
+static ALLOCATOR: allocations::Counting = allocations::Counting;
