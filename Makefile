@@ -23,11 +23,11 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 # Of the C ABI: one that breaks it gets another number.
 SONAME := libexpertile.so.0
 
-.PHONY: install test test-deep mutants toolchain prebuilt lint unpinned package-test release-check bench peers peers-self-test gpu-kit ledger kit-test
+.PHONY: install test test-deep mutants toolchain c-toolchain prebuilt lint unpinned package-test release-check bench peers peers-self-test gpu-kit ledger kit-test
 
 # The simulator, then the rest without a driver, then on simulated devices, then the packages, the kit and a
 # few of the mutants. The prebuilt images come first: new files in a folder of kernels make cargo build it again.
-test: toolchain prebuilt lint
+test: toolchain c-toolchain prebuilt lint
 	EXPERTILE_REQUIRE=cuda,hip,llvm cargo test --release -p expertile-simulator
 	cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
 	EXPERTILE_REQUIRE=cuda,simulated $(SIMULATE) sm_80,sm_90a $(ON_DEVICES) $(DEVICE_TESTS)
@@ -40,7 +40,7 @@ test: toolchain prebuilt lint
 	src/tests/mutants/run.sh 5
 
 # The same checks on many more samples.
-test-deep: toolchain lint
+test-deep: toolchain c-toolchain lint
 	EXPERTILE_REQUIRE=cuda,hip,llvm EXPERTILE_SIM_SEEDS=1000 cargo test --release -p expertile-simulator
 	PROPTEST_CASES=4096 cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
 	PROPTEST_CASES=2048 EXPERTILE_REQUIRE=cuda,hip,simulated $(SIMULATE) sm_80,sm_89,sm_90a,gfx90a,gfx942,gfx950 $(ON_DEVICES) $(DEVICE_TESTS)
@@ -59,6 +59,7 @@ lint: toolchain
 	cargo clippy --release -p expertile --all-targets -- -D warnings
 	cargo clippy --release -p expertile --all-targets --features hip -- -D warnings
 	cargo clippy --release -p expertile --features rocm-rs -- -D warnings
+	cargo clippy --release -p expertile --features capi -- -D warnings
 	cargo clippy --release --workspace --all-targets --features $(FEATURES),$(DEVICES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace --features $(FEATURES),$(DEVICES)
 
@@ -70,6 +71,12 @@ toolchain:
 	@command -v cc >/dev/null || { echo "error: no cc: Rust needs a linker (Debian: gcc)"; exit 1; }
 	@sh kernels-cuda/toolchain.sh
 	@sh kernels-hip/toolchain.sh
+
+# What the tests of the C library need beside that.
+c-toolchain:
+	@{ command -v c++ && command -v pkg-config && command -v readelf; } >/dev/null || \
+		{ apt-get update && apt-get install -y --no-install-recommends g++ pkg-config binutils; } >/dev/null 2>&1 || \
+		{ echo "error: no c++, pkg-config or readelf (Debian: g++, pkg-config, binutils)"; exit 1; }
 
 # The compiled kernels and the hashes of their sources, for a package that needs no compiler.
 prebuilt: toolchain

@@ -43,7 +43,11 @@ static inline void driver_check(int code, const char *call) {
 // a driver, false.
 static inline int driver_open(int is_cuda) {
     driver_is_cuda = is_cuda;
-    driver_library = dlopen(is_cuda ? "libcuda.so.1" : "libamdhip64.so", RTLD_NOW);
+    const char *hip[] = {"libamdhip64.so", "libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5"};
+    driver_library = is_cuda ? dlopen("libcuda.so.1", RTLD_NOW) : NULL;
+    for (size_t i = 0; !is_cuda && driver_library == NULL && i < sizeof hip / sizeof hip[0]; ++i) {
+        driver_library = dlopen(hip[i], RTLD_NOW);
+    }
     if (driver_library == NULL) {
         return 0;
     }

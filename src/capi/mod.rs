@@ -3,8 +3,9 @@
 //! Each operator is a file: its arguments, and three entries that hand them to `operator`. Enumerations
 //! cross the boundary as `int32_t` and are checked here; a panic ends in a status.
 
-// The header says what callers vouch for, in C's terms; its names are C's.
-#![allow(non_camel_case_types, clippy::missing_safety_doc)]
+// The comments here become the header's: it says what callers vouch for, in C's terms and names, and its
+// shapes in brackets are no links.
+#![allow(non_camel_case_types, clippy::missing_safety_doc, rustdoc::broken_intra_doc_links)]
 
 mod device;
 mod layer_norm;

@@ -141,7 +141,20 @@ fn c_and_cxx_use_the_installed_library() {
         run(&program);
     }
     run(&installed.build("cc", "c11", "rope.c", &archived));
+    readme(&installed);
     library(&installed.library());
+}
+
+/// The call in the README compiles.
+fn readme(installed: &Installed) {
+    let page = fs::read_to_string(root().join("README.md")).unwrap();
+    let code = page.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let source = installed.prefix.join("readme.c");
+    fs::write(&source, code).unwrap();
+    let mut compile = Command::new("cc");
+    compile.args(["-std=c11", "-Wall", "-Wextra", "-pedantic", "-Werror", "-c", "-o"]);
+    compile.arg(installed.prefix.join("readme.o")).arg(source);
+    text(compile.args(installed.flags(&["--cflags"])));
 }
 
 /// It needs nothing but the C library and the unwinder, and exports what the header declares.
