@@ -22,8 +22,9 @@ CAPI_FEATURES ?= capi,cuda,hip
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 # Of the C ABI: one that breaks it gets another number.
 SONAME := libexpertile.so.0
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: install test test-deep mutants toolchain c-toolchain prebuilt lint unpinned package-test release-check bench peers peers-self-test gpu-kit ledger kit-test
+.PHONY: install test test-deep mutants toolchain c-toolchain prebuilt asan lint unpinned package-test release-check bench peers peers-self-test gpu-kit ledger kit-test
 
 # The simulator, then the rest without a driver, then on simulated devices, then the packages, the kit and a
 # few of the mutants. The prebuilt images come first: new files in a folder of kernels make cargo build it again.
@@ -50,6 +51,14 @@ test-deep: toolchain c-toolchain lint
 mutants: toolchain
 	cargo build --release -p expertile-simulator
 	src/tests/mutants/run.sh
+
+# The bad calls from C under AddressSanitizer, which needs a nightly Rust. Arguments lie in exactly as many
+# bytes as their struct_size states.
+asan: toolchain
+	cargo build --release -p expertile-simulator
+	EXPERTILE_REQUIRE=cuda,hip,simulated RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 \
+		target/release/simulate sm_90a,gfx942 cargo +nightly test --release --target $(HOST) \
+		--features $(CAPI_FEATURES) -p expertile --test capi -- bad:: calls::
 
 # The reference is linted without its features too: the operators must build alone. So are the features
 # of the root that nothing below needs.
