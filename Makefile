@@ -16,6 +16,9 @@ ON_DEVICES := cargo test --release --features $(DEVICES)
 # The tests that ask devices, and what replays the fuzz corpus on them.
 DEVICE_TESTS := -p expertile -p expertile-fuzz --lib --test simulated --test faults --test info --test corpus
 
+# The package that plugs the operators into candle: a workspace, a lock file and builds of its own.
+CANDLE := --locked --manifest-path examples/candle/Cargo.toml --target-dir target/candle
+
 # Where `make install` puts the C library, and for which platforms it is built.
 PREFIX ?= /usr/local
 CAPI_FEATURES ?= capi,cuda,hip
@@ -34,6 +37,7 @@ test: toolchain c-toolchain prebuilt lint
 	EXPERTILE_REQUIRE=cuda,simulated $(SIMULATE) sm_80,sm_90a $(ON_DEVICES) $(DEVICE_TESTS)
 	EXPERTILE_REQUIRE=hip,simulated $(SIMULATE) gfx90a,gfx942 $(ON_DEVICES) $(DEVICE_TESTS)
 	EXPERTILE_REQUIRE=cuda,hip,simulated $(SIMULATE) sm_90a,gfx942 $(ON_DEVICES) -p expertile --test capi
+	EXPERTILE_REQUIRE=cuda $(SIMULATE) sm_90a cargo test $(CANDLE)
 	PROPTEST_CASES=8 EXPERTILE_REQUIRE=cuda,hip $(SIMULATE) sm_89,gfx950 $(ON_DEVICES) -p expertile --lib
 	$(SIMULATE) sm_90a,gfx942 cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),$(DEVICES)
 	EXPERTILE_REQUIRE=hip $(SIMULATE) gfx942 cargo test --release -p expertile --features rocm-rs --lib hip::
@@ -70,6 +74,8 @@ lint: toolchain
 	cargo clippy --release -p expertile --features rocm-rs -- -D warnings
 	cargo clippy --release -p expertile --features capi -- -D warnings
 	cargo clippy --release --workspace --all-targets --features $(FEATURES),$(DEVICES) -- -D warnings
+	cargo fmt --manifest-path examples/candle/Cargo.toml --check
+	cargo clippy $(CANDLE) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace --features $(FEATURES),$(DEVICES)
 
 # Installs what a clean machine lacks, and says in one line what it cannot install.
