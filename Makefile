@@ -36,7 +36,7 @@ test: toolchain c-toolchain prebuilt lint
 	cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
 	EXPERTILE_REQUIRE=cuda,simulated $(SIMULATE) sm_80,sm_90a $(ON_DEVICES) $(DEVICE_TESTS)
 	EXPERTILE_REQUIRE=hip,simulated $(SIMULATE) gfx90a,gfx942 $(ON_DEVICES) $(DEVICE_TESTS)
-	EXPERTILE_REQUIRE=cuda,hip,simulated $(SIMULATE) sm_90a,gfx942 $(ON_DEVICES) -p expertile --test capi
+	EXPERTILE_REQUIRE=cuda,hip,simulated,numpy $(SIMULATE) sm_90a,gfx942 $(ON_DEVICES) -p expertile --test capi
 	EXPERTILE_REQUIRE=cuda $(SIMULATE) sm_90a cargo test $(CANDLE)
 	PROPTEST_CASES=8 EXPERTILE_REQUIRE=cuda,hip $(SIMULATE) sm_89,gfx950 $(ON_DEVICES) -p expertile --lib
 	$(SIMULATE) sm_90a,gfx942 cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),$(DEVICES)
@@ -87,11 +87,12 @@ toolchain:
 	@sh kernels-cuda/toolchain.sh
 	@sh kernels-hip/toolchain.sh
 
-# What the tests of the C library need beside that.
+# What the tests of the C library and its example in Python need beside that.
 c-toolchain:
 	@{ command -v c++ && command -v pkg-config && command -v readelf; } >/dev/null || \
 		{ apt-get update && apt-get install -y --no-install-recommends g++ pkg-config binutils; } >/dev/null 2>&1 || \
 		{ echo "error: no c++, pkg-config or readelf (Debian: g++, pkg-config, binutils)"; exit 1; }
+	@sh kernels-cuda/toolchain.sh numpy
 
 # The compiled kernels and the hashes of their sources, for a package that needs no compiler.
 prebuilt: toolchain
