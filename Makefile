@@ -96,8 +96,8 @@ c-toolchain:
 
 # The compiled kernels and the hashes of their sources, for a package that needs no compiler.
 prebuilt: toolchain
-	cargo run --release -p expertile-kernels-cuda --example prebuilt -- kernels-cuda/prebuilt
-	cargo run --release -p expertile-kernels-hip --example prebuilt -- kernels-hip/prebuilt
+	cargo run --release -p expertile-kernels-cuda --example prebuilt-cuda -- kernels-cuda/prebuilt
+	cargo run --release -p expertile-kernels-hip --example prebuilt-hip -- kernels-hip/prebuilt
 
 # Without the pin of .cargo/config.toml, which is not found from the root of the file system: with the
 # bindings that cudarc chooses for its users.

@@ -120,13 +120,13 @@ def _destroy(capsule):
             _delete(_dying_pointer(capsule, kind))
 
 
-def lend(owner, address, device, layout, max_version=None, read_only=False):
+def lend(owner, address, device, layout, max_version=None, byte_offset=0, read_only=False):
     """A capsule of memory that `owner` keeps: on (platform, ordinal), of (dtype, shape, strides)."""
     kind = VERSIONED if max_version is not None and max_version[0] >= 1 else LEGACY
     shape, strides = ((c_int64 * len(values))(*values) for values in layout[1:])
     (platform, ordinal), (code, bits) = device, DTYPES[layout[0]]
     managed = STRUCTS[kind](deleter=ctypes.cast(_delete, c_void_p))
-    managed.dl_tensor = DLTensor(address, DEVICES[platform], ordinal, len(shape), code, bits, 1, shape, strides, 0)
+    managed.dl_tensor = DLTensor(address, DEVICES[platform], ordinal, len(shape), code, bits, 1, shape, strides, byte_offset)
     if kind == VERSIONED:
         managed.major, managed.flags = 1, READ_ONLY if read_only else 0
     place = ctypes.addressof(managed)

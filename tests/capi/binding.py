@@ -27,7 +27,7 @@ class Legacy:
 
 
 class Columns(Legacy):
-    """Some columns of an array: another address and strides that are not those of a dense one."""
+    """Some columns of an array: an offset, and strides that are not those of a dense one."""
 
     def __init__(self, array, first, columns, **options):
         super().__init__(array)
@@ -36,8 +36,8 @@ class Columns(Legacy):
     def __dlpack__(self, *, stream=None, max_version=None):
         (rows, stride), dtype = self.array.shape, self.array.dtype
         layout = (dtype, [rows, self.columns], [stride, 1])
-        address = self.array.address + self.first * dlpack.DTYPES[dtype][1] // 8
-        return dlpack.lend(self, address, (PLATFORM, 0), layout, max_version, **self.options)
+        offset, device = self.first * dlpack.DTYPES[dtype][1] // 8, (PLATFORM, 0)
+        return dlpack.lend(self, self.array.address, device, layout, max_version, offset, **self.options)
 
 
 def assert_raises(kind, text, call, *arguments, **options):
@@ -138,7 +138,7 @@ def main():
         driver.destroy_stream(stream)
     gc.collect()
     # Every capsule gave back what it had.
-    assert not dlpack._lent, dlpack._lent
+    assert not dlpack._lent, f"{len(dlpack._lent)} are lent"
     assert_raises(expertile.Error, "", device.info)
 
 

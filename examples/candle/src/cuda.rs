@@ -8,7 +8,7 @@ use crate::storage::{StorageMut, write};
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::cuda_backend::CudaStorageSlice;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaSlice, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop,
+    CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop,
 };
 use candle_core::{
     CudaDevice, CudaStorage, DType, DeviceLocation, Error, Layout, Result, Shape, Storage, Tensor,
