@@ -27,7 +27,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SONAME := libexpertile.so.0
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: install test test-deep mutants toolchain c-toolchain prebuilt asan lint unpinned package-test release-check bench peers peers-self-test gpu-kit ledger kit-test
+.PHONY: install test test-deep mutants toolchain c-toolchain prebuilt asan lint unpinned package-test release-check bench peers peers-self-test candle-kit gpu-kit ledger kit-test
 
 # The simulator, then the rest without a driver, then on simulated devices, then the packages, the kit and a
 # few of the mutants. The prebuilt images come first: new files in a folder of kernels make cargo build it again.
@@ -38,6 +38,7 @@ test: toolchain c-toolchain prebuilt lint
 	EXPERTILE_REQUIRE=hip,simulated $(SIMULATE) gfx90a,gfx942 $(ON_DEVICES) $(DEVICE_TESTS)
 	EXPERTILE_REQUIRE=cuda,hip,simulated,numpy $(SIMULATE) sm_90a,gfx942 $(ON_DEVICES) -p expertile --test capi
 	EXPERTILE_REQUIRE=cuda $(SIMULATE) sm_90a cargo test $(CANDLE)
+	examples/candle/cuda.sh test
 	PROPTEST_CASES=8 EXPERTILE_REQUIRE=cuda,hip $(SIMULATE) sm_89,gfx950 $(ON_DEVICES) -p expertile --lib
 	$(SIMULATE) sm_90a,gfx942 cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),$(DEVICES)
 	EXPERTILE_REQUIRE=hip $(SIMULATE) gfx942 cargo test --release -p expertile --features rocm-rs --lib hip::
@@ -76,6 +77,7 @@ lint: toolchain
 	cargo clippy --release --workspace --all-targets --features $(FEATURES),$(DEVICES) -- -D warnings
 	cargo fmt --manifest-path examples/candle/Cargo.toml --check
 	cargo clippy $(CANDLE) --all-targets -- -D warnings
+	examples/candle/cuda.sh lint
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace --features $(FEATURES),$(DEVICES)
 
 # Installs what a clean machine lacks, and says in one line what it cannot install.
@@ -138,6 +140,10 @@ bench: toolchain
 # The kit for a machine with a GPU: target/gpu-kit, and beside it a .tar.gz (benches/kit/README.md).
 gpu-kit: toolchain
 	cargo run --quiet --release -p expertile-kit --bin pack
+
+# candle with its own GPU path, which `make gpu-kit` takes along when it is there. Compiling its kernels takes minutes.
+candle-kit: toolchain
+	examples/candle/cuda.sh kit
 
 # The kit on simulated devices, unpacked where nothing of Rust is found.
 kit-test: gpu-kit

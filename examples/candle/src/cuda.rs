@@ -7,9 +7,7 @@ use crate::rope::Rope;
 use crate::storage::{StorageMut, write};
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::cuda_backend::CudaStorageSlice;
-use candle_core::cuda_backend::cudarc::driver::{
-    CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop,
-};
+use candle_core::cuda_backend::cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop};
 use candle_core::{
     CudaDevice, CudaStorage, DType, DeviceLocation, Error, Layout, Result, Shape, Storage, Tensor,
     bail,
@@ -152,7 +150,9 @@ pub(crate) fn norm(
     weight: (&CudaStorage, &Layout),
 ) -> Result<(CudaStorage, Shape)> {
     let device = x.device().clone();
-    let (elements, shape) = (x_layout.shape().elem_count(), x_layout.shape().clone());
+    let shape = x_layout.shape().clone();
+    // Drivers refuse a size of 0.
+    let elements = shape.elem_count().max(1);
     // SAFETY: the launch writes every element.
     let out = unsafe {
         match x.dtype() {

@@ -16,6 +16,12 @@ fn the_cpu_is_as_the_cpu() {
 }
 
 #[test]
+#[cfg(feature = "cuda")]
+fn the_gpu_is_as_the_cpu() {
+    assert_eq!(run(&[]), (Some(0), "30 calls: as on the CPU\n".into(), String::new()));
+}
+
+#[test]
 fn what_is_missing_is_said() {
     let (status, text, errors) = run(&["gpu"]);
     assert_eq!((status, text.as_str()), (Some(2), ""));
