@@ -27,7 +27,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SONAME := libexpertile.so.0
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: install test test-deep mutants toolchain c-toolchain prebuilt asan lint unpinned package-test release-check bench peers peers-self-test candle-kit gpu-kit ledger kit-test
+.PHONY: install test test-deep mutants toolchain c-toolchain prebuilt asan lint unpinned package-test release-check bench peers peers-self-test gpu-kit ledger kit-test
 
 # The simulator, then the rest without a driver, then on simulated devices, then the packages, the kit and a
 # few of the mutants. The prebuilt images come first: new files in a folder of kernels make cargo build it again.
@@ -141,15 +141,11 @@ bench: toolchain
 gpu-kit: toolchain
 	cargo run --quiet --release -p expertile-kit --bin pack
 
-# candle with its own GPU path, which `make gpu-kit` takes along when it is there. Compiling its kernels takes minutes.
-candle-kit: toolchain
-	examples/candle/cuda.sh kit
-
 # The kit on simulated devices, unpacked where nothing of Rust is found.
 kit-test: gpu-kit
 	cargo build --quiet --release -p expertile-simulator
 	EXPERTILE_REQUIRE=kit EXPERTILE_KIT=$(CURDIR)/target/gpu-kit.tar.gz EXPERTILE_SIMULATE=$(CURDIR)/target/release/simulate \
-		cargo test --release -p expertile-kit --test kit
+		EXPERTILE_CUDA_LIBRARIES=$(CURDIR)/target/candle/stubs/run cargo test --release -p expertile-kit --test kit
 
 # The images that no device has proven; EXPERTILE_BLESS=1 writes the README's support table.
 ledger: toolchain

@@ -15,7 +15,7 @@ const PAGE_SIZE: usize = 16;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let device = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] | ["cuda"] => Device::new_cuda(0),
+        [] | ["cuda"] => Device::new_cuda_with_stream(0),
         ["cpu"] => Ok(Device::Cpu),
         _ => {
             eprintln!("usage: expertile-candle [cuda|cpu]");

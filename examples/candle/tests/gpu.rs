@@ -10,7 +10,7 @@ use common::*;
 use expertile_candle::{Pairing, Residual, layer_norm, rms_norm};
 
 fn gpu() -> Device {
-    Device::new_cuda(0).unwrap()
+    Device::new_cuda_with_stream(0).unwrap()
 }
 
 /// The case with every tensor on a device.
