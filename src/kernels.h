@@ -65,6 +65,60 @@ typedef struct NormParams {
     uint32_t reserved;       // 0
 } NormParams;
 
+// The top-k router: reference/router.rs, reference/router_f32.rs (the bits), src/router.rs.
+// Entries, each for bf16, f16 and f32: router_* from h to weights, router_logits_* the logits alone,
+// router_select_* from given logits to weights.
+// Threads of a block: ROUTER_THREADS. The order of a logit's sum depends on hidden alone.
+// Grid: router_* and router_logits_*: x goes through the tiles of tokens_per_block tokens;
+// router_logits_*: y = ceil(experts / ROUTER_EXPERTS_AT_ONCE). router_select_*: x goes through the
+// tiles of ROUTER_SELECTED_AT_ONCE tokens.
+#define ROUTER_THREADS 256
+#define ROUTER_MAX_EXPERTS 256
+#define ROUTER_MAX_TOP_K 16
+#define ROUTER_MAX_GROUPS 32
+#define ROUTER_EXPERTS_AT_ONCE 16
+#define ROUTER_SELECTED_AT_ONCE 8
+
+// Of RouterParams::scoring.
+#define ROUTER_SOFTMAX 0
+#define ROUTER_SIGMOID 1
+
+// Of RouterParams::norm: what the weights are divided by.
+#define ROUTER_NORM_NONE 0      // nothing: they are scores
+#define ROUTER_NORM_SUM 1       // their sum
+#define ROUTER_NORM_LARGEST 2   // their largest
+#define ROUTER_NORM_POWER 3     // (sum of their p-th powers)^(1 / p)
+
+typedef struct RouterParams {
+    const void *h;              // [tokens, hidden]; not read by router_select_*
+    const void *weight;         // [experts, hidden]; the same
+    const void *given;          // [tokens, experts], logits; read by router_select_* alone
+    const float *bias;          // [experts], or null: added to scores for the choice
+    const int32_t *forced;      // [tokens, top_k], or null: ids to take
+    float *logits;              // [tokens, experts], or null; of router_select_*: null
+    int32_t *ids;               // [tokens, top_k]
+    float *weights;             // [tokens, top_k]
+    float *probabilities;       // [tokens, experts], or null
+    uint32_t *counts;           // [experts], or null: the number of tokens is added
+    uint64_t h_stride;          // from one row to the next
+    uint64_t weight_stride;
+    uint64_t given_stride;
+    uint32_t tokens;
+    uint32_t hidden;            // a multiple of 8
+    uint32_t experts;           // 1 to ROUTER_MAX_EXPERTS
+    uint32_t top_k;             // 1 to ROUTER_MAX_TOP_K
+    uint32_t groups;            // 1 to ROUTER_MAX_GROUPS, a divisor of experts
+    uint32_t top_groups;        // 1 to groups
+    uint32_t tokens_per_block;  // 1, or 4 if there are as many
+    uint32_t scoring;
+    uint32_t norm;
+    uint32_t round_logits;      // not 0: logits are rounded to the type of h
+    float p_norm;               // of ROUTER_NORM_POWER
+    float inverse_p_high;       // 1 / p_norm, as a sum of two
+    float inverse_p_low;
+    float scale;                // the weights are multiplied by it
+} RouterParams;
+
 // Probes: src/probe.rs. Kernels that measure or question a machine; not in a usual build.
 // Threads of a block: PROBE_THREADS.
 #define PROBE_THREADS 256

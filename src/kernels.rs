@@ -9,6 +9,18 @@ pub const ROPE_MAX_HEAD_DIM: u32 = 256;
 pub const NORM_ELEMENTS_PER_THREAD: u32 = 16;
 pub const NORM_MAX_THREADS: u32 = 1024;
 pub const NORM_MAX_HIDDEN: u32 = 16384;
+pub const ROUTER_THREADS: u32 = 256;
+pub const ROUTER_MAX_EXPERTS: u32 = 256;
+pub const ROUTER_MAX_TOP_K: u32 = 16;
+pub const ROUTER_MAX_GROUPS: u32 = 32;
+pub const ROUTER_EXPERTS_AT_ONCE: u32 = 16;
+pub const ROUTER_SELECTED_AT_ONCE: u32 = 8;
+pub const ROUTER_SOFTMAX: u32 = 0;
+pub const ROUTER_SIGMOID: u32 = 1;
+pub const ROUTER_NORM_NONE: u32 = 0;
+pub const ROUTER_NORM_SUM: u32 = 1;
+pub const ROUTER_NORM_LARGEST: u32 = 2;
+pub const ROUTER_NORM_POWER: u32 = 3;
 pub const PROBE_THREADS: u32 = 256;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -140,6 +152,113 @@ const _: () = {
         [::core::mem::offset_of!(NormParams, epsilon) - 80usize];
     ["Offset of field: NormParams::reserved"]
         [::core::mem::offset_of!(NormParams, reserved) - 84usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct RouterParams {
+    #[doc = " \\[tokens, hidden\\]; not read by router_select_*"]
+    pub h: *const ::core::ffi::c_void,
+    #[doc = " \\[experts, hidden\\]; the same"]
+    pub weight: *const ::core::ffi::c_void,
+    #[doc = " \\[tokens, experts\\], logits; read by router_select_* alone"]
+    pub given: *const ::core::ffi::c_void,
+    #[doc = " \\[experts\\], or null: added to scores for the choice"]
+    pub bias: *const f32,
+    #[doc = " \\[tokens, top_k\\], or null: ids to take"]
+    pub forced: *const i32,
+    #[doc = " \\[tokens, experts\\], or null; of router_select_*: null"]
+    pub logits: *mut f32,
+    #[doc = " \\[tokens, top_k\\]"]
+    pub ids: *mut i32,
+    #[doc = " \\[tokens, top_k\\]"]
+    pub weights: *mut f32,
+    #[doc = " \\[tokens, experts\\], or null"]
+    pub probabilities: *mut f32,
+    #[doc = " \\[experts\\], or null: the number of tokens is added"]
+    pub counts: *mut u32,
+    #[doc = " from one row to the next"]
+    pub h_stride: u64,
+    pub weight_stride: u64,
+    pub given_stride: u64,
+    pub tokens: u32,
+    #[doc = " a multiple of 8"]
+    pub hidden: u32,
+    #[doc = " 1 to ROUTER_MAX_EXPERTS"]
+    pub experts: u32,
+    #[doc = " 1 to ROUTER_MAX_TOP_K"]
+    pub top_k: u32,
+    #[doc = " 1 to ROUTER_MAX_GROUPS, a divisor of experts"]
+    pub groups: u32,
+    #[doc = " 1 to groups"]
+    pub top_groups: u32,
+    #[doc = " 1, or 4 if there are as many"]
+    pub tokens_per_block: u32,
+    pub scoring: u32,
+    pub norm: u32,
+    #[doc = " not 0: logits are rounded to the type of h"]
+    pub round_logits: u32,
+    #[doc = " of ROUTER_NORM_POWER"]
+    pub p_norm: f32,
+    #[doc = " 1 / p_norm, as a sum of two"]
+    pub inverse_p_high: f32,
+    pub inverse_p_low: f32,
+    #[doc = " the weights are multiplied by it"]
+    pub scale: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RouterParams"][::core::mem::size_of::<RouterParams>() - 160usize];
+    ["Alignment of RouterParams"][::core::mem::align_of::<RouterParams>() - 8usize];
+    ["Offset of field: RouterParams::h"][::core::mem::offset_of!(RouterParams, h) - 0usize];
+    ["Offset of field: RouterParams::weight"]
+        [::core::mem::offset_of!(RouterParams, weight) - 8usize];
+    ["Offset of field: RouterParams::given"]
+        [::core::mem::offset_of!(RouterParams, given) - 16usize];
+    ["Offset of field: RouterParams::bias"][::core::mem::offset_of!(RouterParams, bias) - 24usize];
+    ["Offset of field: RouterParams::forced"]
+        [::core::mem::offset_of!(RouterParams, forced) - 32usize];
+    ["Offset of field: RouterParams::logits"]
+        [::core::mem::offset_of!(RouterParams, logits) - 40usize];
+    ["Offset of field: RouterParams::ids"][::core::mem::offset_of!(RouterParams, ids) - 48usize];
+    ["Offset of field: RouterParams::weights"]
+        [::core::mem::offset_of!(RouterParams, weights) - 56usize];
+    ["Offset of field: RouterParams::probabilities"]
+        [::core::mem::offset_of!(RouterParams, probabilities) - 64usize];
+    ["Offset of field: RouterParams::counts"]
+        [::core::mem::offset_of!(RouterParams, counts) - 72usize];
+    ["Offset of field: RouterParams::h_stride"]
+        [::core::mem::offset_of!(RouterParams, h_stride) - 80usize];
+    ["Offset of field: RouterParams::weight_stride"]
+        [::core::mem::offset_of!(RouterParams, weight_stride) - 88usize];
+    ["Offset of field: RouterParams::given_stride"]
+        [::core::mem::offset_of!(RouterParams, given_stride) - 96usize];
+    ["Offset of field: RouterParams::tokens"]
+        [::core::mem::offset_of!(RouterParams, tokens) - 104usize];
+    ["Offset of field: RouterParams::hidden"]
+        [::core::mem::offset_of!(RouterParams, hidden) - 108usize];
+    ["Offset of field: RouterParams::experts"]
+        [::core::mem::offset_of!(RouterParams, experts) - 112usize];
+    ["Offset of field: RouterParams::top_k"]
+        [::core::mem::offset_of!(RouterParams, top_k) - 116usize];
+    ["Offset of field: RouterParams::groups"]
+        [::core::mem::offset_of!(RouterParams, groups) - 120usize];
+    ["Offset of field: RouterParams::top_groups"]
+        [::core::mem::offset_of!(RouterParams, top_groups) - 124usize];
+    ["Offset of field: RouterParams::tokens_per_block"]
+        [::core::mem::offset_of!(RouterParams, tokens_per_block) - 128usize];
+    ["Offset of field: RouterParams::scoring"]
+        [::core::mem::offset_of!(RouterParams, scoring) - 132usize];
+    ["Offset of field: RouterParams::norm"][::core::mem::offset_of!(RouterParams, norm) - 136usize];
+    ["Offset of field: RouterParams::round_logits"]
+        [::core::mem::offset_of!(RouterParams, round_logits) - 140usize];
+    ["Offset of field: RouterParams::p_norm"]
+        [::core::mem::offset_of!(RouterParams, p_norm) - 144usize];
+    ["Offset of field: RouterParams::inverse_p_high"]
+        [::core::mem::offset_of!(RouterParams, inverse_p_high) - 148usize];
+    ["Offset of field: RouterParams::inverse_p_low"]
+        [::core::mem::offset_of!(RouterParams, inverse_p_low) - 152usize];
+    ["Offset of field: RouterParams::scale"]
+        [::core::mem::offset_of!(RouterParams, scale) - 156usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -5,6 +5,7 @@
 //! | residual addition and layer norm | [`layer_norm()`] |
 //! | residual addition and RMS norm | [`rms_norm()`] |
 //! | clip, rotate, append to the KV cache | [`rope()`] |
+//! | top-k router | [`router()`] |
 //!
 //! Operators take a [`Stream`] and borrowed [`Tensor`]s, submit one kernel and return at once: they
 //! neither allocate nor wait. Memory and streams may be an engine's own ([`Tensor::from_raw`],
@@ -48,6 +49,7 @@ mod norm;
 pub mod probe;
 mod rms_norm;
 mod rope;
+mod router;
 mod stream;
 mod tensor;
 #[cfg(test)]
@@ -63,6 +65,7 @@ pub use layer_norm::layer_norm;
 pub use norm::{Norm, Residual};
 pub use rms_norm::rms_norm;
 pub use rope::{Pairing, Rope, rope};
+pub use router::{ExpertGroups, Router, RouterInput, Scoring, router};
 pub use stream::{Event, Stream};
 pub use tensor::{MAX_RANK, Tensor, TensorMut};
 
@@ -71,6 +74,8 @@ pub(crate) const KERNELS: &[(&str, &[&str])] = &[
     ("layer_norm", &layer_norm::ENTRIES),
     ("rms_norm", &rms_norm::ENTRIES),
     ("rope", &rope::ENTRIES),
+    ("router", &router::ENTRIES),
+    ("router_select", &router::SELECT_ENTRIES),
 ];
 
 /// Those of a platform's probes likewise.

@@ -188,20 +188,36 @@ impl Layout {
         Ok(())
     }
 
-    /// Checks that the one dimension is dense.
+    /// Checks that the elements follow each other.
     pub(crate) fn check_dense(&self, operator: &'static str, argument: &'static str) -> Result<()> {
+        let row = self.shape.iter().skip(1).fold(1u64, |row, extent| row.saturating_mul(*extent));
+        self.check_rows(operator, argument)?;
+        if self.shape.first().is_none_or(|&extent| extent <= 1)
+            || self.shape.contains(&0)
+            || self.strides[0] == row
+        {
+            return Ok(());
+        }
+        let found = format!("of strides {:?}", &*self.strides);
+        Err(Error::value(operator, argument, found, "dense"))
+    }
+
+    /// Checks that the elements of each row follow each other, whatever the rows' distance.
+    pub(crate) fn check_rows(&self, operator: &'static str, argument: &'static str) -> Result<()> {
         let bytes = self.dtype.bytes();
         if !self.address.is_multiple_of(bytes) {
             let found = format!("at address {:#x}", self.address);
             return Err(Error::value(operator, argument, found, format!("a multiple of {bytes}")));
         }
-        match (&*self.shape, &*self.strides) {
-            ([0 | 1], _) | (_, [1]) => Ok(()),
-            _ => {
+        let mut dense = 1u64;
+        for (&extent, &stride) in self.shape.iter().zip(&*self.strides).skip(1).rev() {
+            if extent > 1 && stride != dense && !self.shape.contains(&0) {
                 let found = format!("of strides {:?}", &*self.strides);
-                Err(Error::value(operator, argument, found, "dense"))
+                return Err(Error::value(operator, argument, found, "dense rows"));
             }
+            dense = dense.saturating_mul(extent);
         }
+        Ok(())
     }
 }
 

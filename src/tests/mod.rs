@@ -17,3 +17,4 @@ mod plans;
 mod probes;
 mod rms_norm;
 mod rope;
+mod router;
