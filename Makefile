@@ -16,6 +16,9 @@ ON_DEVICES := cargo test --release --features $(DEVICES)
 # The tests that ask devices, and what replays the fuzz corpus on them.
 DEVICE_TESTS := -p expertile -p expertile-fuzz --lib --test simulated --test faults --test info --test corpus
 
+# The package that plugs the operators into candle: a workspace, a lock file and builds of its own.
+CANDLE := --locked --manifest-path examples/candle/Cargo.toml --target-dir target/candle
+
 # Where `make install` puts the C library, and for which platforms it is built.
 PREFIX ?= /usr/local
 CAPI_FEATURES ?= capi,cuda,hip
@@ -33,7 +36,9 @@ test: toolchain c-toolchain prebuilt lint
 	cargo test --release --workspace --exclude expertile-simulator --features $(FEATURES),$(DEVICES)
 	EXPERTILE_REQUIRE=cuda,simulated $(SIMULATE) sm_80,sm_90a $(ON_DEVICES) $(DEVICE_TESTS)
 	EXPERTILE_REQUIRE=hip,simulated $(SIMULATE) gfx90a,gfx942 $(ON_DEVICES) $(DEVICE_TESTS)
-	EXPERTILE_REQUIRE=cuda,hip,simulated $(SIMULATE) sm_90a,gfx942 $(ON_DEVICES) -p expertile --test capi
+	EXPERTILE_REQUIRE=cuda,hip,simulated,numpy $(SIMULATE) sm_90a,gfx942 $(ON_DEVICES) -p expertile --test capi
+	EXPERTILE_REQUIRE=cuda $(SIMULATE) sm_90a cargo test $(CANDLE)
+	examples/candle/cuda.sh test
 	PROPTEST_CASES=8 EXPERTILE_REQUIRE=cuda,hip $(SIMULATE) sm_89,gfx950 $(ON_DEVICES) -p expertile --lib
 	$(SIMULATE) sm_90a,gfx942 cargo test --release --workspace --exclude expertile-simulator --benches --features $(FEATURES),$(DEVICES)
 	EXPERTILE_REQUIRE=hip $(SIMULATE) gfx942 cargo test --release -p expertile --features rocm-rs --lib hip::
@@ -70,6 +75,9 @@ lint: toolchain
 	cargo clippy --release -p expertile --features rocm-rs -- -D warnings
 	cargo clippy --release -p expertile --features capi -- -D warnings
 	cargo clippy --release --workspace --all-targets --features $(FEATURES),$(DEVICES) -- -D warnings
+	cargo fmt --manifest-path examples/candle/Cargo.toml --check
+	cargo clippy $(CANDLE) --all-targets -- -D warnings
+	examples/candle/cuda.sh lint
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace --features $(FEATURES),$(DEVICES)
 
 # Installs what a clean machine lacks, and says in one line what it cannot install.
@@ -81,16 +89,17 @@ toolchain:
 	@sh kernels-cuda/toolchain.sh
 	@sh kernels-hip/toolchain.sh
 
-# What the tests of the C library need beside that.
+# What the tests of the C library and its example in Python need beside that.
 c-toolchain:
 	@{ command -v c++ && command -v pkg-config && command -v readelf; } >/dev/null || \
 		{ apt-get update && apt-get install -y --no-install-recommends g++ pkg-config binutils; } >/dev/null 2>&1 || \
 		{ echo "error: no c++, pkg-config or readelf (Debian: g++, pkg-config, binutils)"; exit 1; }
+	@sh kernels-cuda/toolchain.sh numpy
 
 # The compiled kernels and the hashes of their sources, for a package that needs no compiler.
 prebuilt: toolchain
-	cargo run --release -p expertile-kernels-cuda --example prebuilt -- kernels-cuda/prebuilt
-	cargo run --release -p expertile-kernels-hip --example prebuilt -- kernels-hip/prebuilt
+	cargo run --release -p expertile-kernels-cuda --example prebuilt-cuda -- kernels-cuda/prebuilt
+	cargo run --release -p expertile-kernels-hip --example prebuilt-hip -- kernels-hip/prebuilt
 
 # Without the pin of .cargo/config.toml, which is not found from the root of the file system: with the
 # bindings that cudarc chooses for its users.
@@ -136,7 +145,7 @@ gpu-kit: toolchain
 kit-test: gpu-kit
 	cargo build --quiet --release -p expertile-simulator
 	EXPERTILE_REQUIRE=kit EXPERTILE_KIT=$(CURDIR)/target/gpu-kit.tar.gz EXPERTILE_SIMULATE=$(CURDIR)/target/release/simulate \
-		cargo test --release -p expertile-kit --test kit
+		EXPERTILE_CUDA_LIBRARIES=$(CURDIR)/target/candle/stubs/run cargo test --release -p expertile-kit --test kit
 
 # The images that no device has proven; EXPERTILE_BLESS=1 writes the README's support table.
 ledger: toolchain

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the CUDA build and its tests need into .toolchain of the repository: NVIDIA's
-# compiler if there is none of release 13, and libclang for bindgen if there is none.
+# compiler if there is none of release 13, and libclang for bindgen if there is none. `toolchain.sh numpy`
+# installs NumPy there, for the example in Python, if python3 has none.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -12,6 +13,7 @@ cuda_packages="nvidia-cuda-nvcc==13.0.* nvidia-nvvm==13.0.* nvidia-cuda-crt==13.
 nvidia-cuda-runtime==13.0.* nvidia-cuda-cccl==13.0.*
 nvidia-cuda-cuobjdump==13.2.51 nvidia-cuda-nvdisasm==13.2.51"
 libclang_packages="libclang==18.1.1"
+numpy_packages="numpy>=1.26"
 
 fail() {
     echo "error: $1" >&2
@@ -84,5 +86,9 @@ has_libclang() {
 }
 
 mkdir -p "$root/.toolchain"
+if [ "${1:-}" = numpy ]; then
+    python3 -c "import numpy" 2>/dev/null || install "$root/.toolchain/numpy" "$numpy_packages"
+    exit 0
+fi
 has_compiler || install "$cuda" "$cuda_packages"
 has_libclang || install "$libclang" "$libclang_packages"

@@ -1,34 +1,25 @@
 use super::device::expertile_device;
-use super::norm::{arguments, expertile_norm_args};
-use super::operator::{self, Operator};
+use super::norm::{NormOperator, expertile_norm_args};
+use super::operator;
 use super::panic::guard;
-use super::status::Failure;
-use super::tensor::Place;
+use crate::driver::DeviceInfo;
+use crate::error::Result;
 use crate::layer_norm;
+use crate::norm::Norm;
 use crate::stream::Stream;
 use std::ffi::c_void;
 
 struct LayerNormOperator;
 
-impl Operator for LayerNormOperator {
-    type Arguments = expertile_norm_args;
-
+impl NormOperator for LayerNormOperator {
     const NAME: &'static str = "layer_norm";
 
-    fn check(place: Place<'_>, args: &expertile_norm_args) -> Result<(), Failure> {
-        // SAFETY: the tensors are given to no operator.
-        let arguments = unsafe { arguments(place, args)? };
-        Ok(layer_norm::check(&arguments, place.device.info())?)
+    fn check(arguments: &Norm<'_>, device: &DeviceInfo) -> Result<()> {
+        layer_norm::check(arguments, device)
     }
 
-    unsafe fn run(
-        place: Place<'_>,
-        args: &expertile_norm_args,
-        stream: &Stream,
-    ) -> Result<(), Failure> {
-        // SAFETY: the caller vouches for the tensors.
-        let arguments = unsafe { arguments(place, args)? };
-        Ok(layer_norm::layer_norm(stream, &arguments)?)
+    fn run(stream: &Stream, arguments: &Norm<'_>) -> Result<()> {
+        layer_norm::layer_norm(stream, arguments)
     }
 }
 

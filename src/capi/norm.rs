@@ -1,7 +1,9 @@
-use super::operator::Sized32;
+use super::operator::{Operator, Sized32};
 use super::status::Failure;
 use super::tensor::{Place, expertile_tensor};
+use crate::driver::DeviceInfo;
 use crate::norm::{Norm, Residual};
+use crate::stream::Stream;
 
 /// Nothing is added; `residual` and `sum` are all zero.
 pub const EXPERTILE_RESIDUAL_NONE: i32 = 0;
@@ -40,13 +42,41 @@ pub struct expertile_norm_args {
 // SAFETY: numbers and pointers that are not followed, `struct_size` first.
 unsafe impl Sized32 for expertile_norm_args {}
 
+/// One of the norms: what the Rust call checks, and the call.
+pub(super) trait NormOperator {
+    const NAME: &'static str;
+
+    fn check(arguments: &Norm<'_>, device: &DeviceInfo) -> crate::Result<()>;
+
+    fn run(stream: &Stream, arguments: &Norm<'_>) -> crate::Result<()>;
+}
+
+impl<N: NormOperator> Operator for N {
+    type Arguments = expertile_norm_args;
+
+    const NAME: &'static str = N::NAME;
+
+    fn check(place: Place<'_>, args: &expertile_norm_args) -> Result<(), Failure> {
+        // SAFETY: the tensors are given to no operator.
+        let arguments = unsafe { arguments(place, args)? };
+        Ok(N::check(&arguments, place.device.info())?)
+    }
+
+    unsafe fn run(
+        place: Place<'_>,
+        args: &expertile_norm_args,
+        stream: &Stream,
+    ) -> Result<(), Failure> {
+        // SAFETY: the caller vouches for the tensors.
+        let arguments = unsafe { arguments(place, args)? };
+        Ok(N::run(stream, &arguments)?)
+    }
+}
+
 /// # Safety
 ///
 /// As [`Place::tensor_mut`], for each tensor.
-pub(super) unsafe fn arguments<'t>(
-    place: Place<'_>,
-    args: &expertile_norm_args,
-) -> Result<Norm<'t>, Failure> {
+unsafe fn arguments<'t>(place: Place<'_>, args: &expertile_norm_args) -> Result<Norm<'t>, Failure> {
     if args.reserved != 0 {
         return Err(Failure::value(place.call, "reserved", args.reserved, "0"));
     }

@@ -1,34 +1,25 @@
 use super::device::expertile_device;
-use super::norm::{arguments, expertile_norm_args};
-use super::operator::{self, Operator};
+use super::norm::{NormOperator, expertile_norm_args};
+use super::operator;
 use super::panic::guard;
-use super::status::Failure;
-use super::tensor::Place;
+use crate::driver::DeviceInfo;
+use crate::error::Result;
+use crate::norm::Norm;
 use crate::rms_norm;
 use crate::stream::Stream;
 use std::ffi::c_void;
 
 struct RmsNormOperator;
 
-impl Operator for RmsNormOperator {
-    type Arguments = expertile_norm_args;
-
+impl NormOperator for RmsNormOperator {
     const NAME: &'static str = "rms_norm";
 
-    fn check(place: Place<'_>, args: &expertile_norm_args) -> Result<(), Failure> {
-        // SAFETY: the tensors are given to no operator.
-        let arguments = unsafe { arguments(place, args)? };
-        Ok(rms_norm::check(&arguments, place.device.info())?)
+    fn check(arguments: &Norm<'_>, device: &DeviceInfo) -> Result<()> {
+        rms_norm::check(arguments, device)
     }
 
-    unsafe fn run(
-        place: Place<'_>,
-        args: &expertile_norm_args,
-        stream: &Stream,
-    ) -> Result<(), Failure> {
-        // SAFETY: the caller vouches for the tensors.
-        let arguments = unsafe { arguments(place, args)? };
-        Ok(rms_norm::rms_norm(stream, &arguments)?)
+    fn run(stream: &Stream, arguments: &Norm<'_>) -> Result<()> {
+        rms_norm::rms_norm(stream, arguments)
     }
 }
 

@@ -5,14 +5,15 @@ use expertile::{Device, Platform};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 use std::{env, fs};
 
-fn output(command: &mut Command) -> Output {
+pub(crate) fn output(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
 /// What a command prints, which succeeds.
-fn text(command: &mut Command) -> String {
+pub(crate) fn text(command: &mut Command) -> String {
     let output = output(command);
     let (text, errors) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -20,15 +21,21 @@ fn text(command: &mut Command) -> String {
     text.into_owned()
 }
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-struct Installed {
+pub(crate) struct Installed {
     prefix: PathBuf,
 }
 
 impl Installed {
+    /// One for all tests.
+    pub(crate) fn find() -> &'static Installed {
+        static ONE: OnceLock<Installed> = OnceLock::new();
+        ONE.get_or_init(Installed::new)
+    }
+
     fn new() -> Installed {
         let prefix = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi");
         let _ = fs::remove_dir_all(&prefix);
@@ -47,7 +54,7 @@ impl Installed {
         Installed { prefix }
     }
 
-    fn library(&self) -> PathBuf {
+    pub(crate) fn library(&self) -> PathBuf {
         self.prefix.join("lib/libexpertile.so")
     }
 
@@ -72,13 +79,14 @@ impl Installed {
     }
 }
 
-/// Runs it on each platform: as expected on a device, and without one the reason.
-fn run(program: &Path) {
+/// Runs an example on each platform: as expected on a device, and without one the reason, behind `before`.
+pub(crate) fn run(command: impl Fn() -> Command, before: &str) {
     for platform in Platform::ALL {
-        let output = output(Command::new(program).arg(platform.to_string()));
+        let mut command = command();
+        let output = output(command.arg(platform.to_string()));
         let (text, errors) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        let all = format!("{}: {}: {text}{errors}", program.display(), output.status);
+        let all = format!("{command:?}: {}: {text}{errors}", output.status);
         match Device::count(platform) {
             Ok(1..) => {
                 assert!(output.status.success(), "{all}");
@@ -87,18 +95,22 @@ fn run(program: &Path) {
             Ok(0) => assert_eq!(output.status.code(), Some(1), "{all}"),
             Err(error) => {
                 assert_eq!(output.status.code(), Some(1), "{all}");
-                let expected = format!("no driver, device or kernels: {error}");
+                let expected = format!("{before}{error}");
                 assert!(errors.contains(&expected[..expected.len().min(400)]), "{all}");
             }
         }
     }
 }
 
+fn run_built(program: &Path) {
+    run(|| Command::new(program), "no driver, device or kernels: ");
+}
+
 #[test]
 fn c_and_cxx_use_the_installed_library() {
     // Where it is required, there is a device of each platform.
     let _simulator = Simulator::find();
-    let installed = Installed::new();
+    let installed = Installed::find();
     let mut files: Vec<String> = ["include", "lib", "lib/pkgconfig"]
         .iter()
         .flat_map(|folder| fs::read_dir(installed.prefix.join(folder)).unwrap())
@@ -138,10 +150,10 @@ fn c_and_cxx_use_the_installed_library() {
         let program = installed.build(compiler, standard, example, &dynamic);
         let needed = text(Command::new("readelf").arg("-d").arg(&program));
         assert!(needed.contains("[libexpertile.so.0]"), "{needed}");
-        run(&program);
+        run_built(&program);
     }
-    run(&installed.build("cc", "c11", "rope.c", &archived));
-    readme(&installed);
+    run_built(&installed.build("cc", "c11", "rope.c", &archived));
+    readme(installed);
     library(&installed.library());
 }
 

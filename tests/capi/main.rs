@@ -7,6 +7,7 @@ mod call;
 mod calls;
 mod header;
 mod install;
+mod python;
 mod scene;
 #[allow(dead_code)]
 #[path = "../simulated/simulator.rs"]

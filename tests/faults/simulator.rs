@@ -1,16 +1,16 @@
 //! The control functions of the simulated driver (`simulator/README.md`).
 
+#[path = "../simulated/control.rs"]
+mod control;
+
+use control::Control;
 use expertile::{Device, Platform};
-use libloading::Library;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 /// A simulated driver, for one test at a time: what exists is counted for the whole process.
-pub(crate) struct Simulator {
-    library: Library,
-    _alone: MutexGuard<'static, ()>,
-}
+pub(crate) struct Simulator(Control);
 
 /// How many of which objects exist: `cuda.streams`, `hip.allocations`, ...
 pub(crate) type Live = BTreeMap<String, u64>;
@@ -20,21 +20,7 @@ pub(crate) const ALWAYS: u64 = u64::MAX;
 
 impl Simulator {
     pub(crate) fn find() -> Option<Simulator> {
-        static ONE: Mutex<()> = Mutex::new(());
-        // SAFETY: loading a driver runs its initialisers, which is what every CUDA program does.
-        let library = unsafe { Library::new("libcuda.so.1") }.ok();
-        let library = library.filter(|library| {
-            // SAFETY: the address is not called.
-            unsafe { library.get::<unsafe extern "C" fn()>("expertile_sim_fail") }.is_ok()
-        });
-        let Some(library) = library else {
-            let required = std::env::var("EXPERTILE_REQUIRE").unwrap_or_default();
-            assert!(!required.contains("simulated"), "no simulated driver");
-            eprintln!("skipped: no simulated driver");
-            return None;
-        };
-        let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(Simulator { library, _alone: alone })
+        Control::find("expertile_sim_fail").map(Simulator)
     }
 
     /// The platforms that have a device here.
@@ -45,28 +31,6 @@ impl Simulator {
         platforms
     }
 
-    /// Calls a function of the library.
-    ///
-    /// # Safety
-    ///
-    /// It has the type, and takes the arguments.
-    unsafe fn call<F: Copy, R>(&self, name: &str, call: impl FnOnce(F) -> R) -> R {
-        // SAFETY: the caller vouches for the type.
-        call(*unsafe { self.library.get::<F>(name) }.unwrap())
-    }
-
-    fn text(&self, name: &str) -> String {
-        type Text = unsafe extern "C" fn(*mut u8, usize) -> usize;
-        // SAFETY: the type is that of the documentation; there is as much room as stated.
-        unsafe {
-            self.call(name, |text: Text| {
-                let mut bytes = vec![0; text(std::ptr::null_mut(), 0)];
-                let length = text(bytes.as_mut_ptr(), bytes.len()).min(bytes.len());
-                String::from_utf8_lossy(&bytes[..length]).trim_end_matches('\0').to_owned()
-            })
-        }
-    }
-
     /// From now on `count` calls of this thread fail, after `skip` that do not; of all names without
     /// one.
     pub(crate) fn fail(&self, name: Option<&str>, skip: u64, count: u64, code: i32) {
@@ -74,7 +38,7 @@ impl Simulator {
         let name = CString::new(name.unwrap_or_default()).unwrap();
         // SAFETY: the type is that of the documentation; the name ends with a zero.
         unsafe {
-            self.call("expertile_sim_fail", |fail: Fail| {
+            self.0.call("expertile_sim_fail", |fail: Fail| {
                 fail(name.as_ptr(), skip, count, code as u32)
             })
         }
@@ -86,7 +50,7 @@ impl Simulator {
         let name = CString::new(name).unwrap();
         // SAFETY: the type is that of the documentation; the name ends with a zero.
         unsafe {
-            self.call("expertile_sim_lose_device", |lose: Lose| {
+            self.0.call("expertile_sim_lose_device", |lose: Lose| {
                 lose(name.as_ptr(), skip, code as u32)
             })
         }
@@ -96,15 +60,16 @@ impl Simulator {
     pub(crate) fn clear_failures(&self) -> u64 {
         // SAFETY: the types are those of the documentation.
         unsafe {
-            let failed = self.call("expertile_sim_failed", |f: unsafe extern "C" fn() -> u64| f());
-            self.call("expertile_sim_clear_failures", |clear: unsafe extern "C" fn()| clear());
+            let failed =
+                self.0.call("expertile_sim_failed", |f: unsafe extern "C" fn() -> u64| f());
+            self.0.call("expertile_sim_clear_failures", |clear: unsafe extern "C" fn()| clear());
             failed
         }
     }
 
     fn set(&self, name: &str, value: bool) {
         // SAFETY: the type is that of the documentation.
-        unsafe { self.call(name, |set: unsafe extern "C" fn(u32)| set(value.into())) }
+        unsafe { self.0.call(name, |set: unsafe extern "C" fn(u32)| set(value.into())) }
     }
 
     pub(crate) fn keep_errors(&self) {
@@ -116,11 +81,11 @@ impl Simulator {
         self.set("expertile_sim_trace", true);
         let result = body();
         self.set("expertile_sim_trace", false);
-        (result, self.text("expertile_sim_traced").lines().map(str::to_owned).collect())
+        (result, self.0.text("expertile_sim_traced").lines().map(str::to_owned).collect())
     }
 
     pub(crate) fn live(&self) -> Live {
-        let text = self.text("expertile_sim_live");
+        let text = self.0.text("expertile_sim_live");
         let line = |line: &str| {
             let (key, number) = line.split_once(' ').unwrap();
             (key.to_owned(), number.parse().unwrap())
@@ -135,10 +100,10 @@ impl Simulator {
             type SetDevice = unsafe extern "C" fn(i32) -> u32;
             type SetContext = unsafe extern "C" fn(usize) -> u32;
             let code = match platform {
-                Platform::Hip => self.call("hipSetDevice", |set: SetDevice| set(1)),
+                Platform::Hip => self.0.call("hipSetDevice", |set: SetDevice| set(1)),
                 _ => {
                     let own = own_context(self);
-                    self.call("cuCtxSetCurrent", |set: SetContext| set(own))
+                    self.0.call("cuCtxSetCurrent", |set: SetContext| set(own))
                 }
             };
             assert_eq!(code, 0);
@@ -154,11 +119,11 @@ impl Simulator {
             type Context = unsafe extern "C" fn(*mut usize) -> u32;
             match platform {
                 Platform::Hip => {
-                    assert_eq!(self.call("hipGetDevice", |get: Device| get(&mut device)), 0);
+                    assert_eq!(self.0.call("hipGetDevice", |get: Device| get(&mut device)), 0);
                     device as usize
                 }
                 _ => {
-                    let code = self.call("cuCtxGetCurrent", |get: Context| get(&mut context));
+                    let code = self.0.call("cuCtxGetCurrent", |get: Context| get(&mut context));
                     assert_eq!(code, 0);
                     context
                 }
@@ -177,9 +142,9 @@ impl Simulator {
         unsafe {
             type End = unsafe extern "C" fn(usize, *mut usize) -> u32;
             type Destroy = unsafe extern "C" fn(usize) -> u32;
-            let code = self.call(names[0], |end: End| end(stream as usize, &mut graph));
+            let code = self.0.call(names[0], |end: End| end(stream as usize, &mut graph));
             assert_eq!(code, 0);
-            assert_eq!(self.call(names[1], |destroy: Destroy| destroy(graph)), 0);
+            assert_eq!(self.0.call(names[1], |destroy: Destroy| destroy(graph)), 0);
         }
     }
 }
@@ -192,7 +157,7 @@ fn own_context(simulator: &Simulator) -> usize {
         type Retain = unsafe extern "C" fn(*mut usize, i32) -> u32;
         // SAFETY: the type is that of the driver's documentation; `context` is a place for a handle.
         let code = unsafe {
-            simulator.call("cuDevicePrimaryCtxRetain", |retain: Retain| retain(&mut context, 1))
+            simulator.0.call("cuDevicePrimaryCtxRetain", |retain: Retain| retain(&mut context, 1))
         };
         assert_eq!(code, 0);
         context

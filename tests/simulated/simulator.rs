@@ -1,47 +1,24 @@
 //! The simulated driver as the tests see it.
 
+#[path = "control.rs"]
+mod control;
+
+use control::Control;
 use expertile::{Device, Platform};
-use libloading::Library;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::CString;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::ffi::{CString, c_char};
+use std::sync::OnceLock;
 
 /// The control functions of the simulated driver (`simulator/README.md`).
-pub(crate) struct Simulator {
-    library: Library,
-    _alone: MutexGuard<'static, ()>,
-}
-
-type Text = unsafe extern "C" fn(*mut u8, usize) -> usize;
+pub(crate) struct Simulator(Control);
 
 impl Simulator {
-    /// One test at a time, since the driver counts for the whole process.
     pub(crate) fn find() -> Option<Simulator> {
-        static ONE: Mutex<()> = Mutex::new(());
-        // SAFETY: loading a driver runs its initialisers, which is what every CUDA program does.
-        let library = unsafe { Library::new("libcuda.so.1") }.ok();
-        let library = library.filter(|library| {
-            // SAFETY: the address is not called.
-            unsafe { library.get::<unsafe extern "C" fn()>("expertile_sim_version") }.is_ok()
-        });
-        let Some(library) = library else {
-            let required = std::env::var("EXPERTILE_REQUIRE").unwrap_or_default();
-            assert!(!required.contains("simulated"), "no simulated driver");
-            eprintln!("skipped: no simulated driver");
-            return None;
-        };
-        let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(Simulator { library, _alone: alone })
+        Control::find("expertile_sim_version").map(Simulator)
     }
 
     pub(crate) fn text(&self, name: &str) -> String {
-        // SAFETY: the type is that of the simulator's documentation.
-        let function = unsafe { self.library.get::<Text>(name) }.unwrap();
-        // SAFETY: without room nothing is written.
-        let mut bytes = vec![0; unsafe { function(std::ptr::null_mut(), 0) }];
-        // SAFETY: there is as much room as stated.
-        let length = unsafe { function(bytes.as_mut_ptr(), bytes.len()) }.min(bytes.len());
-        String::from_utf8_lossy(&bytes[..length]).trim_end_matches('\0').to_owned()
+        self.0.text(name)
     }
 
     /// All counters since the library was loaded.
@@ -57,24 +34,22 @@ impl Simulator {
     pub(crate) fn calls(&self, platform: Platform) -> Calls {
         static NAMES: OnceLock<Vec<CString>> = OnceLock::new();
         let prefix: &[u8] = if platform == Platform::Hip { b"hip" } else { b"cu" };
-        // SAFETY: the type is that of the simulator's documentation.
-        let calls = unsafe {
-            type Count = unsafe extern "C" fn(*const std::ffi::c_char) -> u64;
-            self.library.get::<Count>("expertile_sim_calls").unwrap()
-        };
         let names = NAMES.get_or_init(exported).iter();
-        // SAFETY: the names end with a NUL.
-        let counted = |name: &CString| (name.clone(), unsafe { calls(name.as_ptr()) });
         let own = names.filter(|name| name.as_bytes().starts_with(prefix));
-        Calls(own.map(counted).filter(|(_, count)| *count > 0).collect())
+        type Count = unsafe extern "C" fn(*const c_char) -> u64;
+        // SAFETY: the type is that of the simulator's documentation; the names end with a NUL.
+        unsafe {
+            self.0.call("expertile_sim_calls", |count: Count| {
+                let counted = own.map(|name| (name.clone(), count(name.as_ptr())));
+                Calls(counted.filter(|(_, count)| *count > 0).collect())
+            })
+        }
     }
 
     pub(crate) fn set_seed(&self, seed: u64) {
+        type Set = unsafe extern "C" fn(u64);
         // SAFETY: the type is that of the simulator's documentation.
-        unsafe {
-            let set = self.library.get::<unsafe extern "C" fn(u64)>("expertile_sim_set_seed");
-            set.unwrap()(seed);
-        }
+        unsafe { self.0.call("expertile_sim_set_seed", |set: Set| set(seed)) }
     }
 }
 

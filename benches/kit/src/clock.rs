@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 /// The parts in their order, with their weights: what a part leaves goes to those behind it.
-pub const PARTS: [(&str, u32); 6] = [
+pub const PARTS: [(&str, u32); 7] = [
     ("check", 4),
     ("properties", 26),
     ("probes", 4),
+    ("candle", 2),
     ("benches", 42),
     ("sanitizer", 16),
     ("more-properties", 8),

@@ -8,6 +8,7 @@
 
 pub mod archive;
 pub mod benches;
+pub mod candle;
 pub mod check;
 pub mod child;
 pub mod clock;

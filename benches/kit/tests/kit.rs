@@ -1,8 +1,9 @@
 //! The whole kit, unpacked in an empty folder, with nothing of this repository or of Rust on its path,
 //! on a simulated device: what is in it, and that it ends in time whatever its parts do.
 //!
-//! `EXPERTILE_KIT` is the packed kit and `EXPERTILE_SIMULATE` the command `simulate` (`make test` sets
-//! both); without them there is nothing to test.
+//! `EXPERTILE_KIT` is the packed kit, `EXPERTILE_SIMULATE` the command `simulate`, and in the folder
+//! `EXPERTILE_CUDA_LIBRARIES` is what candle is linked to (`make test` sets them); without the first two
+//! there is nothing to test.
 
 use expertile_kit::archive;
 use std::ffi::OsString;
@@ -46,7 +47,7 @@ impl Kit {
 
     /// In place of one of the kit's binaries.
     fn replace(&self, binary: &str, script: &str) {
-        fs::remove_file(self.folder.join(format!("bin/{binary}.gz"))).unwrap();
+        let _ = fs::remove_file(self.folder.join(format!("bin/{binary}.gz")));
         self.script(&self.folder.join("bin").join(binary), script);
     }
 
@@ -55,6 +56,17 @@ impl Kit {
         command.args([architecture, "./run.sh"]).args(arguments);
         self.alone(&mut command);
         command
+    }
+
+    /// Python, where it is asked for CUDA's libraries: those that stand in for them.
+    fn python(&self, script: &str) {
+        let libraries = env::var("EXPERTILE_CUDA_LIBRARIES").unwrap_or_default();
+        let packages = self.tools.join("nvidia");
+        fs::create_dir_all(packages.join("cu13")).unwrap();
+        std::os::unix::fs::symlink(libraries, packages.join("cu13/lib")).unwrap();
+        let packages = packages.display();
+        let script = format!("case \"$*\" in *nvidia*) echo '{packages}'; exit ;; esac\n{script}");
+        self.script(&self.tools.join("python3"), &script);
     }
 
     /// In the kit's folder, with nothing but the system's own tools.
@@ -106,7 +118,7 @@ esac; done"#;
 #[test]
 fn the_whole_kit_runs_without_rust() {
     let Some(kit) = Kit::unpack("whole") else { return };
-    kit.script(&kit.tools.join("python3"), PEERS);
+    kit.python(PEERS);
     // What compute-sanitizer gets is noted, and its program run.
     let sanitizer = r#"echo "$@" >> "$0.calls"
 while [ "${1#-}" != "$1" ]; do case $1 in --tool|--error-exitcode|--padding) shift 2 ;; *) exit 3 ;; esac; done
@@ -120,6 +132,7 @@ exec "$@""#;
         "check the images' machine code runs",
         "properties properties",
         "probes instructions",
+        "candle operators",
         "benches cases",
         "sanitizer memcheck",
         "sanitizer racecheck",
@@ -129,6 +142,7 @@ exec "$@""#;
         assert!(line(&table, passed).contains("passed"), "{passed} in\n{table}");
     }
     assert!(line(&table, "check device").contains("simulated sm_90a"));
+    assert!(line(&table, "candle operators").ends_with("30 calls: as on the CPU"), "{table}");
     assert!(line(&table, "peer two").ends_with("not here"));
     for figure in ["GB/s", "TFLOP/s", " ms"] {
         assert!(!table.contains(figure), "a figure of a simulated device:\n{table}");
@@ -176,8 +190,9 @@ fn the_whole_kit_runs_on_amd_devices() {
     }
     assert!(line(&table, "check device").contains("simulated gfx942, gfx942, HIP "), "{table}");
     assert!(line(&table, "benches cases passed").contains("3 of 3"), "{table}");
-    let sanitizer = line(&table, "sanitizer compute-sanitizer skipped");
-    assert!(sanitizer.contains("for NVIDIA devices only"), "{table}");
+    for skipped in ["candle operators skipped", "sanitizer compute-sanitizer skipped"] {
+        assert!(line(&table, skipped).contains("for NVIDIA devices only"), "{table}");
+    }
     let proven = line(&table, "rope ");
     assert!(proven.contains("gfx942") && proven.ends_with("simulated"), "{table}");
 
@@ -229,6 +244,30 @@ fn a_part_that_fails_is_a_line_of_the_table() {
     assert!(line(&table, "benches peers skipped").contains("it ended"));
     assert!(line(&table, "benches cases passed").contains("3 of 3"));
     assert!(!table.contains("sanitizer") && !table.contains("probes"), "{table}");
+}
+
+#[test]
+fn candle_needs_the_libraries_of_cuda() {
+    let Some(kit) = Kit::unpack("candle") else { return };
+    kit.script(&kit.tools.join("python3"), "exit 1");
+    let only = ["--minutes", "1", "--only", "candle"];
+    let table = stdout(&kit.run("sm_90a", &only));
+    // A machine may have them, which does not work on a simulated device.
+    let row = line(&table, "candle operators");
+    assert!(
+        row.contains("skipped") && row.contains(": cannot open shared") || row.contains("FAILED"),
+        "{row}"
+    );
+    for (script, expected) in [
+        ("echo 'libcublas.so.13: cannot open shared object file'; exit 127", "skipped"),
+        ("echo 'rope BF16: result 0[1] is 2, expected 1'; exit 1", "FAILED"),
+        ("exit 0", "FAILED"),
+    ] {
+        kit.replace("expertile-candle", script);
+        let table = stdout(&kit.run("sm_90a", &only));
+        let row = line(&table, "candle operators");
+        assert!(row.contains(expected), "{script}: {row}");
+    }
 }
 
 #[test]

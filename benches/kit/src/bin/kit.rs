@@ -5,7 +5,8 @@ use expertile_kit::clock::{Clock, PARTS};
 use expertile_kit::manifest::Manifest;
 use expertile_kit::{Context, Row, Verdict};
 use expertile_kit::{
-    archive, benches, check, child, ledger, plot, probes, properties, record, sanitizer, table,
+    archive, benches, candle, check, child, ledger, plot, probes, properties, record, sanitizer,
+    table,
 };
 use lexopt::prelude::*;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use std::{env, fs};
 use time::OffsetDateTime;
 
 const USAGE: &str = "usage: run.sh [--minutes N] [--only PART]... [--out DIR]
-parts: check, properties, probes, benches, sanitizer";
+parts: check, properties, probes, candle, benches, sanitizer";
 
 struct Options {
     minutes: f64,
@@ -126,6 +127,7 @@ fn run(options: &Options, start: Instant) -> Result<bool, String> {
             _ if context.device.is_none() => Vec::new(),
             "properties" => properties::run(&context, part, seed, true, deadline),
             "probes" => probes::run(&context, deadline),
+            "candle" => candle::run(&context, deadline),
             "benches" => {
                 let (results, new) = benches::run(&context, deadline);
                 times = results;

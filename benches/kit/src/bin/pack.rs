@@ -18,6 +18,9 @@ const GLIBC: (u32, u32) = (2, 35);
 /// All that a binary may be linked to.
 const LIBRARIES: [&str; 4] = ["libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"];
 
+/// What candle's is linked to beside: CUDA's libraries, which the machine has or that part is skipped.
+const CUDA_LIBRARIES: [&str; 3] = ["libcuda.so.1", "libcublas.so.13", "libcurand.so.10"];
+
 const FEATURES: &str = "expertile/cuda,expertile/hip,expertile/probes,\
                         expertile-reference/checkpoint,expertile-reference/fast";
 
@@ -52,15 +55,11 @@ fn run() -> Result<(), String> {
     fs::create_dir_all(folder.join("peers")).map_err(text)?;
     for (name, arguments, kind, target) in BINARIES {
         let built = build(&root, name, arguments, kind, target)?;
-        let to = folder.join("bin").join(name);
-        output(Command::new("strip").arg("-s").arg("-o").arg(&to).arg(&built))?;
-        check_links(&to)?;
-        // The runner unpacks the others.
-        if name != "kit" {
-            archive::compress(&to, &to.with_extension("gz")).map_err(text)?;
-            fs::remove_file(&to).map_err(text)?;
-        }
+        add(&built, &folder.join("bin").join(name), &[])?;
     }
+    output(Command::new(root.join("examples/candle/cuda.sh")).arg("build"))?;
+    let built = root.join("target/candle/kit/expertile-candle");
+    add(&built, &folder.join("bin/expertile-candle"), &CUDA_LIBRARIES)?;
     let copy = |from: PathBuf, to: PathBuf| {
         fs::copy(&from, &to).map(drop).map_err(|error| format!("{}: {error}", from.display()))
     };
@@ -128,12 +127,24 @@ fn build(
     executable.next_back().ok_or_else(|| format!("cargo built no {kind} {target}"))
 }
 
+/// Puts a binary, which may be linked to `libraries` too, into the kit; all but the runner are compressed.
+fn add(built: &Path, to: &Path, libraries: &[&str]) -> Result<(), String> {
+    output(Command::new("strip").arg("-s").arg("-o").arg(to).arg(built))?;
+    check_links(to, libraries)?;
+    if to.ends_with("kit") {
+        return Ok(());
+    }
+    archive::compress(to, &to.with_extension("gz"))
+        .and_then(|()| fs::remove_file(to))
+        .map_err(|error| format!("{}: {error}", to.display()))
+}
+
 /// That the binary starts on other machines: what it links, and the C library it needs.
-fn check_links(binary: &Path) -> Result<(), String> {
+fn check_links(binary: &Path, libraries: &[&str]) -> Result<(), String> {
     let dynamic = output(Command::new("objdump").arg("-p").arg(binary))?;
     let needed = dynamic.lines().filter_map(|line| line.trim().strip_prefix("NEEDED"));
     for library in needed.map(str::trim) {
-        if !LIBRARIES.contains(&library) {
+        if !LIBRARIES.contains(&library) && !libraries.contains(&library) {
             return Err(format!("{} is linked to {library}", binary.display()));
         }
     }

@@ -1,21 +1,18 @@
-//! Writes the images and their manifest into a folder, and removes other images:
-//! `cargo run --example prebuilt -- FOLDER`.
-
 use std::path::PathBuf;
 use std::{env, fs, io};
 
-use expertile_kernels_cuda::{IMAGES, MANIFEST};
-
-fn main() -> io::Result<()> {
+/// Writes images by their names, and their manifest, into the folder that the command line names, and
+/// removes other images there.
+pub fn write_prebuilt(
+    manifest: &str,
+    images: impl Iterator<Item = (String, &'static [u8])>,
+) -> io::Result<()> {
     let Some(folder) = env::args_os().nth(1).map(PathBuf::from) else {
-        return Err(io::Error::other("usage: prebuilt FOLDER"));
+        return Err(io::Error::other("no FOLDER is named"));
     };
     fs::create_dir_all(&folder)?;
-    let mut files = vec![(folder.join("manifest"), MANIFEST.as_bytes())];
-    for image in IMAGES {
-        let name = format!("{}.{}.zst", image.stem, image.architecture);
-        files.push((folder.join(name), image.compressed));
-    }
+    let mut files = vec![(folder.join("manifest"), manifest.as_bytes())];
+    files.extend(images.map(|(name, image)| (folder.join(name), image)));
     for entry in fs::read_dir(&folder)? {
         let path = entry?.path();
         let is_image = path.extension().is_some_and(|extension| extension == "zst");
