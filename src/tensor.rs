@@ -188,20 +188,22 @@ impl Layout {
         Ok(())
     }
 
-    /// Checks that the one dimension is dense.
+    /// Checks that there are no gaps, and that the last dimension is the fastest.
     pub(crate) fn check_dense(&self, operator: &'static str, argument: &'static str) -> Result<()> {
         let bytes = self.dtype.bytes();
         if !self.address.is_multiple_of(bytes) {
             let found = format!("at address {:#x}", self.address);
             return Err(Error::value(operator, argument, found, format!("a multiple of {bytes}")));
         }
-        match (&*self.shape, &*self.strides) {
-            ([0 | 1], _) | (_, [1]) => Ok(()),
-            _ => {
+        let mut span = 1u64;
+        for (&extent, &stride) in self.shape.iter().zip(&*self.strides).rev() {
+            if extent > 1 && stride != span && !self.shape.contains(&0) {
                 let found = format!("of strides {:?}", &*self.strides);
-                Err(Error::value(operator, argument, found, "dense"))
+                return Err(Error::value(operator, argument, found, "dense"));
             }
+            span = span.saturating_mul(extent);
         }
+        Ok(())
     }
 }
 

@@ -6,6 +6,8 @@
 
 #[cfg(any(feature = "cuda", feature = "hip"))]
 mod agree;
+mod combine;
+mod dispatch;
 mod errors;
 mod graph;
 mod harness;
