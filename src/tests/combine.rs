@@ -119,7 +119,7 @@ pub(crate) fn rows(case: &Case, random: &mut fastrand::Rng) -> Vec<i32> {
     let lonely = random.u32(..4) == 0;
     let row = |_| {
         let missing = if lonely { random.u32(..4) > 0 } else { random.u32(..8) == 0 };
-        if missing || end == 0 { none[random.usize(..5)] } else { random.i32(..end) }
+        if missing || end == 0 { none[random.usize(..5)] } else { random.i32(0..end) }
     };
     (0..case.tokens * case.top_k).map(row).collect()
 }

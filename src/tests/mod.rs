@@ -14,6 +14,7 @@ mod harness;
 mod large;
 mod layer_norm;
 mod norm;
+mod packet;
 mod plans;
 #[cfg(all(feature = "probes", feature = "cuda"))]
 mod probes;
