@@ -122,6 +122,17 @@ __device__ inline uint32_t warp_min_u32(uint32_t value) {
     return __reduce_min_sync(0xffffffff, value);
 }
 
+// The sum of the lane's value and of those of the lanes before it.
+__device__ inline uint32_t warp_inclusive_sum(uint32_t value) {
+    uint32_t lane = threadIdx.x % WARP_THREADS;
+#pragma unroll
+    for (uint32_t distance = 1; distance < WARP_THREADS; distance *= 2) {
+        uint32_t before = __shfl_up_sync(0xffffffff, value, distance);
+        value += lane >= distance ? before : 0;
+    }
+    return value;
+}
+
 // The same bits in every thread. Every thread of the block calls it, blockDim.x is whole warps.
 // One barrier: between two calls with the same `partials` there must be another barrier, such as
 // that of a call with other ones.

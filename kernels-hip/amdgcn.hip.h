@@ -63,8 +63,32 @@ __device__ inline float readlane_f32(float value, uint32_t lane) {
     return __builtin_bit_cast(float, bits);
 }
 
-// What lanes of the wave wrote to LDS before is visible to its other lanes after. No instruction: the
-// lanes are in step, and LDS works in order; the compiler must keep the order too.
+// Chapter 12, v_cmp into scalar registers: the lanes that are active and for which it holds.
+__device__ inline uint64_t ballot(bool value) {
+    return __builtin_amdgcn_ballot_w64(value);
+}
+
+// Chapter 12, v_mbcnt_lo_u32_b32 and v_mbcnt_hi_u32_b32: the lanes of a mask that come before this
+// one.
+__device__ inline uint32_t lanes_before(uint64_t mask) {
+    uint32_t low = static_cast<uint32_t>(mask), high = static_cast<uint32_t>(mask >> 32);
+    return __builtin_amdgcn_mbcnt_hi(high, __builtin_amdgcn_mbcnt_lo(low, 0));
+}
+
+// Chapter 12, v_bcnt_u32_b32 or s_bcnt1_i32_b64.
+__device__ inline uint32_t popcount(uint64_t mask) {
+    return static_cast<uint32_t>(__builtin_popcountll(mask));
+}
+
+// Chapter 12, ds_bpermute_b32: the value of a lane, which must be active.
+__device__ inline uint32_t from_lane_u32(uint32_t value, uint32_t lane) {
+    int32_t bits = static_cast<int32_t>(value);
+    return static_cast<uint32_t>(
+        __builtin_amdgcn_ds_bpermute(static_cast<int32_t>(4 * lane), bits));
+}
+
+// What a lane of a wave reads from LDS after this, it and the wave's other lanes wrote before. A wave
+// is in step, so nothing waits; the compiler keeps the order.
 __device__ inline void wave_barrier() {
     __builtin_amdgcn_fence(__ATOMIC_RELEASE, "wavefront", "local");
     __builtin_amdgcn_wave_barrier();

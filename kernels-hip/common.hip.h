@@ -165,6 +165,17 @@ __device__ inline uint32_t team_min_u32(uint32_t value) {
 // Of a workgroup.
 constexpr uint32_t MAX_WAVES = 1024 / WAVE_THREADS;
 
+// The sum of the lane's value and of those of the lanes before it. All lanes of the wave take part.
+__device__ inline uint32_t wave_inclusive_sum(uint32_t value) {
+    uint32_t lane = workitem_id_x() % WAVE_THREADS;
+#pragma unroll
+    for (uint32_t distance = 1; distance < WAVE_THREADS; distance *= 2) {
+        uint32_t before = from_lane_u32(value, (lane - distance) % WAVE_THREADS);
+        value += lane >= distance ? before : 0;
+    }
+    return value;
+}
+
 // The same bits in every thread. Every thread of the workgroup calls it, and the workgroup is whole
 // waves: wave_sum reads every lane.
 // One barrier: between two calls with the same `partials` there must be another barrier, such as

@@ -6,9 +6,12 @@
 //! | residual addition and RMS norm | [`rms_norm()`] |
 //! | clip, rotate, append to the KV cache | [`rope()`] |
 //! | top-k router | [`router()`] |
+//! | pairs of token and expert sorted by expert | [`dispatch()`] |
+//! | sum of expert outputs and residual | [`combine()`] |
+//! | rows to and from another device | [`packet_pack()`], [`packet_unpack()`] |
 //!
-//! Operators take a [`Stream`] and borrowed [`Tensor`]s, submit one kernel and return at once: they
-//! neither allocate nor wait. Memory and streams may be an engine's own ([`Tensor::from_raw`],
+//! Operators take a [`Stream`] and borrowed [`Tensor`]s, submit one kernel (`dispatch`
+//! and `router`: up to two) and return at once: they neither allocate nor wait. Memory and streams may be an engine's own ([`Tensor::from_raw`],
 //! [`Stream::borrow`]) or this crate's ([`Buffer`], [`Device::stream`]).
 //!
 //! Feature `cuda` finds NVIDIA devices, feature `hip` AMD ones; a binary may have both. Nothing is
@@ -32,9 +35,11 @@ extern crate self as expertile;
 mod buffer;
 #[cfg(feature = "capi")]
 pub mod capi;
+mod combine;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod device;
+mod dispatch;
 mod driver;
 mod dtype;
 mod error;
@@ -45,6 +50,7 @@ mod hip;
 mod kernels;
 mod layer_norm;
 mod norm;
+mod packet;
 #[cfg(feature = "probes")]
 pub mod probe;
 mod rms_norm;
@@ -56,13 +62,16 @@ mod tensor;
 mod tests;
 
 pub use buffer::Buffer;
+pub use combine::{Combine, CombineOut, combine};
 pub use device::Device;
+pub use dispatch::{Dispatch, dispatch, dispatch_workspace_bytes, max_tiles};
 pub use driver::{DeviceInfo, Geometry, Platform};
 pub use dtype::{Dtype, Element};
 pub use error::{Error, Result};
 pub use graph::Graph;
 pub use layer_norm::layer_norm;
 pub use norm::{Norm, Residual};
+pub use packet::{PacketPack, PacketUnpack, packet_pack, packet_trailer, packet_unpack};
 pub use rms_norm::rms_norm;
 pub use rope::{Pairing, Rope, rope};
 pub use router::{ExpertGroups, Router, RouterInput, Scoring, router};
@@ -71,7 +80,10 @@ pub use tensor::{MAX_RANK, Tensor, TensorMut};
 
 /// The kernels: each source file's stem with its entries.
 pub(crate) const KERNELS: &[(&str, &[&str])] = &[
+    ("combine", &combine::ENTRIES),
+    ("dispatch", &dispatch::ENTRIES),
     ("layer_norm", &layer_norm::ENTRIES),
+    ("packet", &packet::ENTRIES),
     ("rms_norm", &rms_norm::ENTRIES),
     ("rope", &rope::ENTRIES),
     ("router", &router::ENTRIES),

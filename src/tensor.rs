@@ -188,34 +188,36 @@ impl Layout {
         Ok(())
     }
 
-    /// Checks that the elements follow each other.
+    /// Checks that there are no gaps, and that the last dimension is the fastest.
     pub(crate) fn check_dense(&self, operator: &'static str, argument: &'static str) -> Result<()> {
-        let row = self.shape.iter().skip(1).fold(1u64, |row, extent| row.saturating_mul(*extent));
-        self.check_rows(operator, argument)?;
-        if self.shape.first().is_none_or(|&extent| extent <= 1)
-            || self.shape.contains(&0)
-            || self.strides[0] == row
-        {
-            return Ok(());
-        }
-        let found = format!("of strides {:?}", &*self.strides);
-        Err(Error::value(operator, argument, found, "dense"))
+        self.check_no_gaps(operator, argument, 0, "dense")
     }
 
-    /// Checks that the elements of each row follow each other, whatever the rows' distance.
+    /// Checks that there are no gaps in a row, whatever the distance of rows.
     pub(crate) fn check_rows(&self, operator: &'static str, argument: &'static str) -> Result<()> {
+        self.check_no_gaps(operator, argument, 1, "of dense rows")
+    }
+
+    /// The address, and the dimensions from `first` on.
+    fn check_no_gaps(
+        &self,
+        operator: &'static str,
+        argument: &'static str,
+        first: usize,
+        expected: &'static str,
+    ) -> Result<()> {
         let bytes = self.dtype.bytes();
         if !self.address.is_multiple_of(bytes) {
             let found = format!("at address {:#x}", self.address);
             return Err(Error::value(operator, argument, found, format!("a multiple of {bytes}")));
         }
-        let mut dense = 1u64;
-        for (&extent, &stride) in self.shape.iter().zip(&*self.strides).skip(1).rev() {
-            if extent > 1 && stride != dense && !self.shape.contains(&0) {
+        let mut span = 1u64;
+        for (&extent, &stride) in self.shape.iter().zip(&*self.strides).skip(first).rev() {
+            if extent > 1 && stride != span && !self.shape.contains(&0) {
                 let found = format!("of strides {:?}", &*self.strides);
-                return Err(Error::value(operator, argument, found, "dense rows"));
+                return Err(Error::value(operator, argument, found, expected));
             }
-            dense = dense.saturating_mul(extent);
+            span = span.saturating_mul(extent);
         }
         Ok(())
     }

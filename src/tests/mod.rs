@@ -6,12 +6,15 @@
 
 #[cfg(any(feature = "cuda", feature = "hip"))]
 mod agree;
+mod combine;
+mod dispatch;
 mod errors;
 mod graph;
 mod harness;
 mod large;
 mod layer_norm;
 mod norm;
+mod packet;
 mod plans;
 #[cfg(all(feature = "probes", feature = "cuda"))]
 mod probes;
