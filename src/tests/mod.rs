@@ -20,3 +20,4 @@ mod plans;
 mod probes;
 mod rms_norm;
 mod rope;
+mod routings;
