@@ -8,13 +8,12 @@ use super::harness::{Float, devices, poison, same_bits, values};
 use super::layer_norm::LAYER_NORM;
 use super::norm::{self, Operator};
 use super::rms_norm::RMS_NORM;
-use super::{combine, rope};
+use super::rope;
 use crate::device::Device;
 use crate::driver::{DeviceInfo, RawStream};
 use crate::norm::plan;
 use expertile::{
-    Buffer, Combine, CombineOut, Dtype, Norm, PacketPack, PacketUnpack, Pairing, Residual, Result,
-    Rope, Stream, Tensor, TensorMut, combine as combine_rows, rope as launch,
+    Buffer, Dtype, Norm, Pairing, Residual, Result, Rope, Stream, Tensor, TensorMut, rope as launch,
 };
 use half::bf16;
 
@@ -173,45 +172,19 @@ fn many_rows_are_each_what_they_are_alone() -> Result<(), String> {
     Ok(())
 }
 
-/// More tokens than the blocks of combine take at once, so that they go on to others.
-#[test]
-fn a_block_combines_several_tokens() -> Result<(), String> {
-    let most = devices().iter().map(|device| device.info().multiprocessors).max().unwrap_or(0);
-    // 16 threads for a token of 8 elements: 16 tokens for each of 16 blocks a multiprocessor.
-    let tokens = 256 * most as usize + 5;
-    if most == 0 {
-        return Ok(());
-    }
-    for (residual, dtype) in [(2, Dtype::Bf16), (0, Dtype::F32)] {
-        combine::check(&combine::Case {
-            tokens,
-            top_k: 2,
-            expert_rows: 100,
-            hidden_8: 1,
-            gap_8: 0,
-            dtype,
-            residual,
-            scale: 1.0,
-            special: false,
-            seed: 11,
-        })?;
-    }
-    Ok(())
-}
-
 /// Elements between rows: two rows on, an offset in elements passes 2^32, and one row on an offset in
 /// bytes does.
 const FAR: u64 = (1 << 31) + 64;
 
 /// Rows of bf16 that lie [`FAR`] apart in one allocation of 8 GiB and more.
-struct FarRows {
+pub(super) struct FarRows {
     buffer: Buffer,
     rows: u64,
     width: u64,
 }
 
 impl FarRows {
-    fn new(device: &Device, rows: u64, width: u64) -> Result<FarRows> {
+    pub(super) fn new(device: &Device, rows: u64, width: u64) -> Result<FarRows> {
         let buffer = Buffer::new(device, Dtype::Bf16, (rows - 1) * FAR + width)?;
         Ok(FarRows { buffer, rows, width })
     }
@@ -220,7 +193,7 @@ impl FarRows {
         self.buffer.address() + row * FAR * 2
     }
 
-    fn write(&mut self, stream: RawStream, values: &[bf16]) -> Result<()> {
+    pub(super) fn write(&mut self, stream: RawStream, values: &[bf16]) -> Result<()> {
         let driver = self.buffer.device().driver();
         for (row, values) in (0..self.rows).zip(values.chunks(self.width as usize)) {
             let bytes = size_of_val(values) as u64;
@@ -233,7 +206,7 @@ impl FarRows {
         Ok(())
     }
 
-    fn read(&self, stream: RawStream) -> Result<Vec<bf16>> {
+    pub(super) fn read(&self, stream: RawStream) -> Result<Vec<bf16>> {
         let mut values = vec![bf16::ZERO; (self.rows * self.width) as usize];
         for (row, values) in (0..self.rows).zip(values.chunks_mut(self.width as usize)) {
             let bytes = size_of_val(values) as u64;
@@ -247,11 +220,11 @@ impl FarRows {
         Ok(values)
     }
 
-    fn tensor(&self, shape: &[u64]) -> Result<Tensor<'_>> {
+    pub(super) fn tensor(&self, shape: &[u64]) -> Result<Tensor<'_>> {
         self.buffer.strided(shape, &strides(shape), 0)
     }
 
-    fn tensor_mut(&mut self, shape: &[u64]) -> Result<TensorMut<'_>> {
+    pub(super) fn tensor_mut(&mut self, shape: &[u64]) -> Result<TensorMut<'_>> {
         self.buffer.strided_mut(shape, &strides(shape), 0)
     }
 }
@@ -266,7 +239,7 @@ fn strides(shape: &[u64]) -> Vec<u64> {
     strides
 }
 
-const ROWS: u64 = 3;
+pub(super) const ROWS: u64 = 3;
 
 #[test]
 fn norm_rows_may_be_gibibytes_apart() -> Result<()> {
@@ -363,87 +336,6 @@ fn rope_rows_and_pages_may_be_gibibytes_apart() -> Result<()> {
             same_bits("rope", &far, &near).unwrap_or_else(|error| panic!("{error}"));
             assert!(near.iter().all(|value| value.bits() != poison::<bf16>().bits()));
         }
-    }
-    Ok(())
-}
-
-#[test]
-fn combined_rows_may_be_gibibytes_apart() -> Result<()> {
-    let (hidden, shape) = (264, [ROWS, 264]);
-    let mut random = fastrand::Rng::with_seed(9);
-    let [of_experts, residual] =
-        [(); 2].map(|()| values::<bf16>(&mut random, (ROWS * hidden) as usize, 1.0));
-    for device in devices() {
-        let stream = device.stream()?;
-        let rows = Buffer::from_slice(&stream, &[2i32, 0, -1, 2, 1, 1])?;
-        let mut dense =
-            [&of_experts, &residual, &residual].map(|values| Buffer::from_slice(&stream, values));
-        let mut far = [(); 3].map(|()| FarRows::new(device, ROWS, hidden));
-        let ([Ok(near), Ok(near_residual), Ok(near_out)], [Ok(far), Ok(far_residual), Ok(far_out)]) =
-            (&mut dense, &mut far)
-        else {
-            println!("skipped on {device}: no room for three buffers of 8 GiB");
-            continue;
-        };
-        far.write(stream.raw(), &of_experts)?;
-        far_residual.write(stream.raw(), &residual)?;
-        let rows = || rows.tensor(&[ROWS, 2]);
-        let out = CombineOut::Add(near_residual.tensor(&shape)?, near_out.tensor_mut(&shape)?);
-        combine_rows(&stream, &Combine { expert_out: near.tensor(&shape)?, rows: rows()?, out })?;
-        let out = CombineOut::Add(far_residual.tensor(&shape)?, far_out.tensor_mut(&shape)?);
-        combine_rows(&stream, &Combine { expert_out: far.tensor(&shape)?, rows: rows()?, out })?;
-        let near: Vec<bf16> = near_out.read(&stream)?;
-        let far = far_out.read(stream.raw())?;
-        same_bits("combine", &far, &near).unwrap_or_else(|error| panic!("{error}"));
-    }
-    Ok(())
-}
-
-/// To packets that lie far apart, and back.
-#[test]
-fn packets_may_be_gibibytes_apart() -> Result<()> {
-    let (hidden, width) = (264, 272);
-    let mut random = fastrand::Rng::with_seed(10);
-    let x = values::<bf16>(&mut random, (ROWS * hidden) as usize, 1.0);
-    for device in devices() {
-        let stream = device.stream()?;
-        let mut far = [hidden, width, hidden].map(|width| FarRows::new(device, ROWS, width));
-        let [Ok(from), Ok(packets), Ok(to)] = &mut far else {
-            println!("skipped on {device}: no room for three buffers of 8 GiB");
-            continue;
-        };
-        from.write(stream.raw(), &x)?;
-        let ids = Buffer::from_slice(&stream, &[1i32, 0, 2])?;
-        let weights = Buffer::from_slice(&stream, &[0.5f32, 0.25, 0.125])?;
-        let pairs = Buffer::from_slice(&stream, &[1i32, 0, 2])?;
-        let offsets = Buffer::from_slice(&stream, &[0i32, 1, 2, 3])?;
-        let pack = PacketPack {
-            x: from.tensor(&[ROWS, hidden])?,
-            ids: ids.tensor(&[ROWS, 1])?,
-            weights: weights.tensor(&[ROWS, 1])?,
-            pairs: pairs.tensor(&[ROWS])?,
-            offsets: offsets.tensor(&[4])?,
-            packets: packets.tensor_mut(&[ROWS, width])?,
-        };
-        expertile::packet_pack(&stream, &pack)?;
-        let [mut got_ids, mut got_pairs] =
-            [Buffer::new(device, Dtype::I32, ROWS)?, Buffer::new(device, Dtype::I32, ROWS)?];
-        let mut got_weights = Buffer::new(device, Dtype::F32, ROWS)?;
-        let unpack = PacketUnpack {
-            packets: packets.tensor(&[ROWS, width])?,
-            x: to.tensor_mut(&[ROWS, hidden])?,
-            ids: got_ids.tensor_mut(&[ROWS, 1])?,
-            weights: got_weights.tensor_mut(&[ROWS, 1])?,
-            pairs: got_pairs.tensor_mut(&[ROWS])?,
-        };
-        expertile::packet_unpack(&stream, &unpack)?;
-        let row = |row: usize| &x[row * hidden as usize..][..hidden as usize];
-        let want = [row(1), row(0), row(2)].concat();
-        same_bits("packet", &to.read(stream.raw())?, &want)
-            .unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(got_pairs.read::<i32>(&stream)?, [1, 0, 2]);
-        assert_eq!(got_ids.read::<i32>(&stream)?, [0, 1, 2]);
-        assert_eq!(got_weights.read::<f32>(&stream)?, [0.25, 0.5, 0.125]);
     }
     Ok(())
 }
