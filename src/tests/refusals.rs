@@ -180,7 +180,10 @@ fn packets_say_what_they_refuse() {
     let changes: [Change<[Of; 6]>; 11] = [
         (|a| a[0].2 = vec![80], "x is [80], expected of shape [tokens, hidden]"),
         (|a| a[0].1 = Dtype::I64, "no kernel for dtype i64, only for bf16, f16 and f32"),
-        (|a| a[0].2[1] = 12, "no kernel for hidden 12, only for multiples of 8 from 8 to 4294967288"),
+        (
+            |a| a[0].2[1] = 12,
+            "no kernel for hidden 12, only for multiples of 8 from 8 to 4294967288",
+        ),
         (
             |a| a[0].3 = Some(vec![18, 1]),
             "x is of strides [18, 1], expected a last stride of 1 and a multiple of 4 elements before it",
