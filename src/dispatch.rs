@@ -80,7 +80,7 @@ impl Plan {
         if self.chunks > 1 { self.chunks.into() } else { 0 }
     }
 
-    fn geometry(&self) -> Geometry {
+    pub(crate) fn geometry(&self) -> Geometry {
         Geometry { grid: [self.chunks, 1, 1], threads: self.threads, shared_bytes: 0 }
     }
 }

@@ -64,11 +64,12 @@ pub(crate) fn plan(packets: u32, vectors: u32, multiprocessors: u32) -> (Geometr
 /// The number of packets and the vectors of a row.
 fn extents(operator: &'static str, packets: u64, hidden: u64, dtype: Dtype) -> Result<(u32, u32)> {
     crate::norm::entry(operator, &[""; 3], dtype)?;
-    let vectors = u32::try_from(hidden * dtype.bytes() / 16).unwrap_or(0);
-    if vectors == 0 || !hidden.is_multiple_of(8) {
-        let supported = "multiples of 8 from 8 on";
+    let max = u64::from(u32::MAX - 7);
+    if !(8..=max).contains(&hidden) || !hidden.is_multiple_of(8) {
+        let supported = format!("multiples of 8 from 8 to {max}");
         return Err(Error::unsupported(operator, format!("hidden {hidden}"), supported));
     }
+    let vectors = (hidden * dtype.bytes() / 16) as u32;
     let Ok(packets) = i32::try_from(packets) else {
         return Err(Error::unsupported(operator, format!("{packets} packets"), "less than 2^31"));
     };

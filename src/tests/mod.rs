@@ -9,6 +9,7 @@ mod agree;
 mod combine;
 mod dispatch;
 mod errors;
+mod far;
 mod graph;
 mod harness;
 mod large;
@@ -18,6 +19,8 @@ mod packet;
 mod plans;
 #[cfg(all(feature = "probes", feature = "cuda"))]
 mod probes;
+mod refusals;
 mod rms_norm;
 mod rope;
 mod router;
+mod routings;

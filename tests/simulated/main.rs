@@ -8,6 +8,7 @@ mod buffers;
 mod calls;
 mod devices;
 mod replays;
+mod routing;
 mod schedules;
 mod simulator;
 mod threads;
