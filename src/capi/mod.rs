@@ -15,6 +15,7 @@ mod panic;
 mod registry;
 mod rms_norm;
 mod rope;
+mod router;
 mod status;
 mod tensor;
 #[cfg(test)]
@@ -40,6 +41,11 @@ pub use rms_norm::{
 pub use rope::{
     EXPERTILE_PAIRING_HALVES, EXPERTILE_PAIRING_INTERLEAVED, expertile_rope, expertile_rope_args,
     expertile_rope_workspace_bytes, expertile_supports_rope,
+};
+pub use router::{
+    EXPERTILE_ROUTER_HIDDEN, EXPERTILE_ROUTER_LOGITS, EXPERTILE_SCORING_SIGMOID,
+    EXPERTILE_SCORING_SOFTMAX, EXPERTILE_SCORING_TOP_K_SOFTMAX, expertile_router,
+    expertile_router_args, expertile_router_workspace_bytes, expertile_supports_router,
 };
 pub use status::{
     EXPERTILE_DEVICE_LOST, EXPERTILE_DRIVER, EXPERTILE_INTERNAL, EXPERTILE_INVALID_VALUE,

@@ -1,5 +1,6 @@
 //! A call of an operator's export with all its arguments, each of which may be made wrong.
 
+use crate::router;
 use crate::scene::{Scene, Spec, norm_specs, rope_specs};
 use expertile::capi::*;
 use std::ffi::c_void;
@@ -10,6 +11,7 @@ pub(crate) enum Operator {
     Rope,
     LayerNorm,
     RmsNorm,
+    Router,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,19 +21,24 @@ pub(crate) enum Export {
     Run,
 }
 
-pub(crate) const OPERATORS: [Operator; 3] =
-    [Operator::Rope, Operator::LayerNorm, Operator::RmsNorm];
+pub(crate) const OPERATORS: [Operator; 4] =
+    [Operator::Rope, Operator::LayerNorm, Operator::RmsNorm, Operator::Router];
 pub(crate) const EXPORTS: [Export; 3] = [Export::Supports, Export::WorkspaceBytes, Export::Run];
 
 pub(crate) fn specs(operator: Operator, dtype: i32) -> Vec<Spec> {
-    if operator == Operator::Rope { rope_specs(dtype) } else { norm_specs(dtype) }
+    match operator {
+        Operator::Rope => rope_specs(dtype),
+        Operator::Router => router::specs(dtype),
+        _ => norm_specs(dtype),
+    }
 }
 
-/// Either struct; both begin with their size.
+/// A struct of arguments; each begins with its size.
 #[derive(Clone, Copy)]
 pub(crate) enum Args {
     Rope(expertile_rope_args),
     Norm(expertile_norm_args),
+    Router(expertile_router_args),
 }
 
 impl Args {
@@ -52,6 +59,7 @@ impl Args {
                 3 => &mut args.weight,
                 _ => &mut args.out,
             },
+            Args::Router(args) => router::tensor(args, place),
         }
     }
 
@@ -59,6 +67,7 @@ impl Args {
         match self {
             Args::Rope(args) => &mut args.struct_size,
             Args::Norm(args) => &mut args.struct_size,
+            Args::Router(args) => &mut args.struct_size,
         }
     }
 
@@ -75,17 +84,18 @@ impl Args {
     /// As bytes in memory of exactly the size that the struct states, if that is less than it has.
     fn stored(&self) -> Vec<u64> {
         let (start, size, stated) = match self {
-            Args::Rope(args) => {
-                ((&raw const *args).cast::<u64>(), size_of_val(args), args.struct_size)
-            }
-            Args::Norm(args) => {
-                ((&raw const *args).cast::<u64>(), size_of_val(args), args.struct_size)
-            }
+            Args::Rope(args) => (start(args), size_of_val(args), args.struct_size),
+            Args::Norm(args) => (start(args), size_of_val(args), args.struct_size),
+            Args::Router(args) => (start(args), size_of_val(args), args.struct_size),
         };
         let words = size.min(stated as usize).div_ceil(8).max(1);
         // SAFETY: the struct is aligned to 8 and has at least as many whole words.
         unsafe { std::slice::from_raw_parts(start, words) }.to_vec()
     }
+}
+
+fn start<T>(args: &T) -> *const u64 {
+    (&raw const *args).cast()
 }
 
 /// A pointer to what it should lead to, or not.
@@ -147,6 +157,7 @@ impl Call {
                 v_cache: t(4),
                 slot_mapping: t(5),
             }),
+            Operator::Router => Args::Router(router::args(t)),
             _ => Args::Norm(expertile_norm_args {
                 struct_size: size_of::<expertile_norm_args>() as u32,
                 residual_mode: EXPERTILE_RESIDUAL_ADD_TO,
@@ -195,8 +206,9 @@ impl Call {
     /// The status of a right call, without a copy of its arguments.
     pub(crate) fn make_in_place(&self) -> i32 {
         let args = match &self.args {
-            Args::Rope(args) => (&raw const *args).cast(),
-            Args::Norm(args) => (&raw const *args).cast(),
+            Args::Rope(args) => start(args),
+            Args::Norm(args) => start(args),
+            Args::Router(args) => start(args),
         };
         // SAFETY: all pointers are right.
         unsafe { self.dispatch(args, null_mut()) }
@@ -206,9 +218,10 @@ impl Call {
     ///
     /// As the header asks.
     unsafe fn dispatch(&self, args: *const u64, bytes: *mut usize) -> i32 {
-        let (rope, norm) = match self.operator {
-            Operator::Rope => (args.cast(), null()),
-            _ => (null(), args.cast()),
+        let (rope, norm, router) = match self.operator {
+            Operator::Rope => (args.cast(), null(), null()),
+            Operator::Router => (null(), null(), args.cast()),
+            _ => (null(), args.cast(), null()),
         };
         let device = self.device;
         let (workspace, workspace_bytes, stream) =
@@ -238,6 +251,13 @@ impl Call {
                 }
                 (Operator::RmsNorm, Export::Run) => {
                     expertile_rms_norm(device, norm, workspace, workspace_bytes, stream)
+                }
+                (Operator::Router, Export::Supports) => expertile_supports_router(device, router),
+                (Operator::Router, Export::WorkspaceBytes) => {
+                    expertile_router_workspace_bytes(device, router, bytes)
+                }
+                (Operator::Router, Export::Run) => {
+                    expertile_router(device, router, workspace, workspace_bytes, stream)
                 }
             }
         }

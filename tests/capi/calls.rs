@@ -3,6 +3,7 @@
 use crate::allocations;
 use crate::bad::ABSENT;
 use crate::call::{Call, Export, OPERATORS, Operator, specs};
+use crate::router;
 use crate::scene::{Scene, Spec, last_error};
 use crate::simulator::{Calls, Simulator, devices};
 use expertile::capi::*;
@@ -40,6 +41,9 @@ fn options(operator: Operator) -> Vec<fn(&mut Call)> {
             |call| call.args.rope().clip = 0.0,
         ];
     }
+    if operator == Operator::Router {
+        return router::options();
+    }
     vec![
         |_| {},
         |call| call.args.norm().epsilon = 0.5,
@@ -62,6 +66,9 @@ fn options(operator: Operator) -> Vec<fn(&mut Call)> {
 /// The same call in Rust.
 fn in_rust(call: &mut Call, dtype: Dtype, scene: &Scene) {
     let (device, stream, operator) = (scene.stream.device(), &scene.stream, call.operator);
+    if operator == Operator::Router {
+        return router::in_rust(call, scene);
+    }
     let specs = specs(operator, EXPERTILE_BF16);
     let extents =
         |spec: &Spec| spec.shape.iter().map(|&extent| extent as u64).collect::<Vec<u64>>();

@@ -8,6 +8,7 @@ mod calls;
 mod header;
 mod install;
 mod python;
+mod router;
 mod scene;
 #[allow(dead_code)]
 #[path = "../simulated/simulator.rs"]

@@ -2,6 +2,7 @@
 
 use super::Case;
 use crate::call::{Call, Export, Operator, Pointer};
+use crate::router;
 use crate::scene::Handle;
 use expertile::Stream;
 use expertile::capi::*;
@@ -52,6 +53,7 @@ impl Cases<'_> {
         }
         let size = match self.base.operator {
             Operator::Rope => size_of::<expertile_rope_args>(),
+            Operator::Router => size_of::<expertile_router_args>(),
             _ => size_of::<expertile_norm_args>(),
         } as u32;
         for stale in [0, 1, 4, 8, size / 2, size - 112, size - 8, size - 4, size - 1] {
@@ -128,6 +130,18 @@ impl Cases<'_> {
             });
         }
     }
+
+    fn router(&mut self) {
+        for (argument, change, last) in router::ENUMERATIONS {
+            for value in out_of(0, last) {
+                let change = |call: &mut Call| change(call, value);
+                self.add(argument, "enum", value, EXPERTILE_INVALID_VALUE, change);
+            }
+        }
+        for (argument, value, change, status) in router::WRONG {
+            self.add(argument, "out of range", value, *status, change);
+        }
+    }
 }
 
 pub(super) fn cases(base: &Call, other: Option<&(Handle, Stream)>) -> Vec<Case> {
@@ -136,6 +150,7 @@ pub(super) fn cases(base: &Call, other: Option<&(Handle, Stream)>) -> Vec<Case> 
     cases.devices(other);
     match base.operator {
         Operator::Rope => cases.rope(),
+        Operator::Router => cases.router(),
         _ => cases.norm(),
     }
     cases.cases

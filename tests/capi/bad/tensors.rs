@@ -3,6 +3,7 @@
 use super::Case;
 use super::operators::out_of;
 use crate::call::{Call, Export, Operator, specs};
+use crate::router;
 use crate::scene::{HEADS, KV_HEADS, Spec, bytes_of};
 use expertile::capi::*;
 use std::fmt::Display;
@@ -33,8 +34,9 @@ impl Cases {
     }
 
     /// A tensor whose extents others are compared with.
-    fn defines(&self) -> bool {
+    fn defines(&self, base: &Call) -> bool {
         ["qkv", "k_cache", "x"].contains(&self.spec.name)
+            || base.operator == Operator::Router && ["weight", "ids"].contains(&self.spec.name)
     }
 
     fn data(&mut self, base: &Call) {
@@ -44,6 +46,8 @@ impl Cases {
         self.add(base, "data", "null", 0, EXPERTILE_NULL_POINTER, |t| t.data = null_mut());
         let alignment = match self.spec.name {
             "positions" => 4,
+            // What the router does not read by vectors.
+            _ if base.operator == Operator::Router && self.place > 1 => 4,
             "slot_mapping" => 8,
             _ => 16,
         };
@@ -62,7 +66,8 @@ impl Cases {
             self.add(base, "dtype", "enum", dtype, VALUE, |t| t.dtype = dtype);
         }
         for dtype in (EXPERTILE_BF16..=EXPERTILE_I64).filter(|dtype| *dtype != own) {
-            let first = self.place == 0;
+            // The router compares h and weight first.
+            let first = self.place == 0 && base.operator != Operator::Router;
             let status = match dtype {
                 EXPERTILE_I32 | EXPERTILE_I64 if first => EXPERTILE_UNSUPPORTED,
                 _ => VALUE,
@@ -74,7 +79,7 @@ impl Cases {
     fn rank(&mut self, base: &Call) {
         let own = self.spec.shape.len() as u32;
         for rank in (0..=4).filter(|rank| *rank != own) {
-            let status = if self.defines() { VALUE } else { EXPERTILE_SHAPE };
+            let status = if self.defines(base) { VALUE } else { EXPERTILE_SHAPE };
             self.add(base, "rank", "wrong rank", rank, status, |t| t.rank = rank);
         }
         for rank in [5, 6, 7, 1 << 31, u32::MAX] {
@@ -183,15 +188,23 @@ pub(super) fn cases(dense: Call, stated: Call, dtype: i32) -> Vec<Case> {
         cases.strides(&stated);
         all.append(&mut cases.cases);
     }
-    if dense.operator != Operator::Rope {
-        absent(&dense, &mut all);
+    match dense.operator {
+        Operator::Rope => {}
+        Operator::Router => {
+            for (name, place, option) in router::UNUSED {
+                let mut right = dense;
+                option(&mut right);
+                traces(&right, place, &format!("{name}, unused"), "", &mut all);
+            }
+        }
+        _ => absent(&dense, &mut all),
     }
     all
 }
 
 type Change = fn(&mut expertile_tensor);
 
-/// Tensors that the mode does not use: with any trace of one the call is refused.
+/// Tensors that the mode does not use.
 fn absent(base: &Call, all: &mut Vec<Case>) {
     for (mode, unused) in [
         (EXPERTILE_RESIDUAL_NONE, &[1, 2][..]),
@@ -204,19 +217,24 @@ fn absent(base: &Call, all: &mut Vec<Case>) {
             *right.args.tensor(place) = ABSENT;
         }
         for &place in unused {
-            let changes: [(&str, Change); 3] = [
-                ("data", |t| t.data = without_provenance_mut(16)),
-                ("rank", |t| t.rank = 2),
-                ("dtype", |t| t.dtype = EXPERTILE_BF16),
-            ];
-            for (part, change) in changes {
-                let mut call = right;
-                change(call.args.tensor(place));
-                let argument = format!("{}.{part}", ["residual", "sum"][place - 1]);
-                let value = format!("in mode {mode}");
-                all.push(Case { argument, class: "unused", value, status: VALUE, call });
-            }
+            let name = ["residual", "sum"][place - 1];
+            traces(&right, place, name, &format!("in mode {mode}"), all);
         }
+    }
+}
+
+/// With any trace of an absent tensor the call is refused.
+fn traces(right: &Call, place: usize, name: &str, value: &str, all: &mut Vec<Case>) {
+    let changes: [(&str, Change); 3] = [
+        ("data", |t| t.data = without_provenance_mut(16)),
+        ("rank", |t| t.rank = 2),
+        ("dtype", |t| t.dtype = EXPERTILE_BF16),
+    ];
+    for (part, change) in changes {
+        let mut call = *right;
+        change(call.args.tensor(place));
+        let (argument, value) = (format!("{name}.{part}"), value.to_owned());
+        all.push(Case { argument, class: "unused", value, status: VALUE, call });
     }
 }
 
