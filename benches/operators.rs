@@ -36,7 +36,8 @@ criterion_group!(
 );
 
 /// What runs on devices.
-const DEVICE_BENCHES: [&DeviceBench; 3] = [&layer_norm::DEVICE, &rms_norm::DEVICE, &rope::DEVICE];
+const DEVICE_BENCHES: [&DeviceBench; 4] =
+    [&layer_norm::DEVICE, &rms_norm::DEVICE, &rope::DEVICE, &router::DEVICE];
 
 fn main() {
     let devices = device::devices();

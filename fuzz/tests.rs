@@ -13,3 +13,5 @@ pub(crate) mod norm;
 pub(crate) mod rms_norm;
 #[path = "../src/tests/rope.rs"]
 pub(crate) mod rope;
+#[path = "../src/tests/router.rs"]
+pub(crate) mod router;

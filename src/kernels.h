@@ -66,11 +66,11 @@ typedef struct NormParams {
 } NormParams;
 
 // The top-k router: reference/router.rs, reference/router_f32.rs (the bits), src/router.rs.
-// Entries, each for bf16, f16 and f32: router_* from h to weights, router_logits_* the logits alone,
+// Entries, each for bf16, f16 and f32: router_* from h to weights, router_*_logits the logits alone,
 // router_select_* from given logits to weights.
 // Threads of a block: ROUTER_THREADS. The order of a logit's sum depends on hidden alone.
-// Grid: router_* and router_logits_*: x goes through the tiles of tokens_per_block tokens;
-// router_logits_*: y = ceil(experts / ROUTER_EXPERTS_AT_ONCE). router_select_*: x goes through the
+// Grid: router_* and router_*_logits: x goes through the tiles of tokens_per_block tokens;
+// router_*_logits: y = ceil(experts / ROUTER_EXPERTS_AT_ONCE). router_select_*: x goes through the
 // tiles of ROUTER_SELECTED_AT_ONCE tokens.
 #define ROUTER_THREADS 256
 #define ROUTER_MAX_EXPERTS 256

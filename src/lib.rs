@@ -138,6 +138,8 @@ pub fn dbrx_plans(
         .map(|tokens| (combine::ENTRIES[0], combine::plan(tokens, 768, multiprocessors).0));
     let packet = [1, 4096]
         .map(|tokens: u32| (packet::ENTRIES[0], packet::plan(4 * tokens, 768, multiprocessors).0));
+    let router = [1, 4096]
+        .map(|tokens| (router::ENTRIES[0], router::plan(tokens, 16, false, multiprocessors).0));
     [
         ("combine", combine),
         ("dispatch", dispatch),
@@ -145,6 +147,7 @@ pub fn dbrx_plans(
         ("packet", packet),
         ("rms_norm", norm(rms_norm::ENTRIES[0])),
         ("rope", rope),
+        ("router", router),
     ]
     .into_iter()
 }

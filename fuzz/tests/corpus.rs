@@ -61,3 +61,8 @@ fn layer_norm() {
 fn rms_norm() {
     replay("rms_norm", fuzz::rms_norm);
 }
+
+#[test]
+fn router() {
+    replay("router", fuzz::router);
+}

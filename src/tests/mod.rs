@@ -23,4 +23,6 @@ mod refusals;
 mod rms_norm;
 mod rope;
 mod router;
+mod router_plans;
+mod router_refusals;
 mod routings;

@@ -2,7 +2,7 @@
 //! launch may have.
 
 use crate::dtype::Dtype;
-use crate::{Platform, combine, dispatch, max_tiles, norm, packet, rope};
+use crate::{Platform, combine, dispatch, max_tiles, norm, packet, rope, router};
 use proptest::prelude::*;
 
 proptest! {
@@ -92,6 +92,33 @@ proptest! {
         prop_assert!(packets || y * lanes >= vectors && (y - 1) * lanes < vectors);
         prop_assert!(!packets || y == 1);
     }
+
+    #[test]
+    fn every_token_and_expert_has_a_block(
+        tokens in prop_oneof![1u32..5000, 1u32..1 << 31], experts in 1u32..=256,
+        multiprocessors in 0u32..400, store in any::<bool>(),
+        platform in prop_oneof![Just(Platform::Cuda), Just(Platform::Hip)],
+    ) {
+        let (products, select) = router::plan(tokens, experts, store, multiprocessors);
+        prop_assert_eq!(select.is_some(), store && experts > 64);
+        let at_once = router::tokens_per_block(tokens, multiprocessors);
+        // The last of the tiles begins before the others end, and not before the first token.
+        prop_assert!(at_once == 1 || at_once == 4 && tokens >= 4);
+        let ([x, y, z], threads) = (products.grid, products.threads);
+        prop_assert_eq!((threads, z), (256, 1));
+        prop_assert!(y <= 65_535 && u64::from(x) < platform.grid_end(threads));
+        prop_assert!((1..=tokens.div_ceil(at_once)).contains(&x), "an idle block, or none");
+        // A block of one launch goes through all experts, of two through 16.
+        prop_assert_eq!(y, if select.is_some() { experts.div_ceil(16) } else { 1 });
+        prop_assert!(u64::from(tokens) + u64::from(x * at_once) < 1 << 32);
+        let given = router::plan_select(tokens, multiprocessors);
+        prop_assert!(select.is_none_or(|select| select == given));
+        let ([x, y, z], threads) = (given.grid, given.threads);
+        prop_assert_eq!((threads, y, z), (256, 1, 1));
+        prop_assert!((1..=tokens.div_ceil(8)).contains(&x), "an idle block, or none");
+        prop_assert!(u64::from(x) < platform.grid_end(threads));
+        prop_assert!(u64::from(tokens) + u64::from(8 * x) < 1 << 32);
+    }
 }
 
 #[test]
@@ -114,6 +141,11 @@ fn dbrx_fills_the_machine() {
     assert_eq!(combine::plan(64, 768, 132).0.grid, [64, 3, 1]);
     assert_eq!(combine::plan(4096, 768, 132).0.grid, [2112, 3, 1]);
     assert_eq!(packet::plan(256, 768, 132).0.grid, [128, 1, 1]);
+    // Few tokens have a block each; many share the weight by fours, and two blocks a multiprocessor.
+    assert_eq!(router::plan(64, 16, true, 132).0.grid, [64, 1, 1]);
+    assert_eq!(router::plan(4096, 16, true, 132).0.grid, [264, 1, 1]);
+    assert_eq!(router::plan(1, 256, true, 132).0.grid, [1, 16, 1]);
+    assert_eq!(router::plan(1, 256, false, 132).0.grid, [1, 1, 1]);
     // 304 compute units with waves of 64 threads.
     assert_eq!(rope::plan(Dtype::Bf16, 1, 64, 128, 304).0.grid, [1, 2, 1]);
     assert_eq!(norm::plan(4096, 6144, 304, 64).grid, [608, 1, 1]);

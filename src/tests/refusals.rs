@@ -6,32 +6,37 @@ use expertile::{
     TensorMut, combine, dispatch, dispatch_workspace_bytes, packet_pack, packet_unpack,
 };
 
-fn text(result: expertile::Result<()>) -> String {
+pub(super) fn text(result: expertile::Result<()>) -> String {
     result.map_or_else(|error| error.to_string(), |()| "no error".into())
 }
 
 /// An address, a dtype, extents and strides; the address is never used.
 #[derive(Clone)]
-struct Of(u64, Dtype, Vec<u64>, Option<Vec<u64>>);
+pub(super) struct Of(
+    pub(super) u64,
+    pub(super) Dtype,
+    pub(super) Vec<u64>,
+    pub(super) Option<Vec<u64>>,
+);
 
 impl Of {
-    fn new(dtype: Dtype, shape: &[u64]) -> Of {
+    pub(super) fn new(dtype: Dtype, shape: &[u64]) -> Of {
         Of(1 << 20, dtype, shape.to_vec(), None)
     }
 
-    fn read(&self, device: &Device) -> Tensor<'static> {
+    pub(super) fn read(&self, device: &Device) -> Tensor<'static> {
         // SAFETY: nothing is launched with it.
         unsafe { Tensor::from_raw(device, self.0, self.1, &self.2, self.3.as_deref()) }.unwrap()
     }
 
-    fn written(&self, device: &Device) -> TensorMut<'static> {
+    pub(super) fn written(&self, device: &Device) -> TensorMut<'static> {
         // SAFETY: nothing is launched with it.
         unsafe { TensorMut::from_raw(device, self.0, self.1, &self.2, self.3.as_deref()) }.unwrap()
     }
 }
 
 /// The arguments of a call and a change of one of them, with the text of its refusal.
-type Change<T> = (fn(&mut T), &'static str);
+pub(super) type Change<T> = (fn(&mut T), &'static str);
 
 struct OfDispatch {
     tensors: [Of; 8],

@@ -12,23 +12,23 @@ use expertile::{
 use half::bf16;
 use std::mem::swap;
 
-const EXPERTS: u64 = 16;
+pub(crate) const EXPERTS: u64 = 16;
 
 /// A token's way to its experts and back, all on one device: rows go through packets, and what comes out
 /// of them is what the experts made.
-struct Way {
+pub(crate) struct Way {
     tokens: u64,
     top_k: u64,
     hidden: u64,
     /// Elements from one packet to the next.
     packet_stride: u64,
-    ids: Buffer,
+    pub(crate) ids: Buffer,
     weights: Buffer,
     x: Buffer,
     pairs: Buffer,
     rows: Buffer,
     offsets: Buffer,
-    counts: Buffer,
+    pub(crate) counts: Buffer,
     tiles: Buffer,
     tile_count: Buffer,
     workspace: Buffer,
@@ -38,7 +38,7 @@ struct Way {
 }
 
 impl Way {
-    fn new(stream: &Stream, tokens: u64, top_k: u64, hidden: u64, seed: u64) -> Way {
+    pub(crate) fn new(stream: &Stream, tokens: u64, top_k: u64, hidden: u64, seed: u64) -> Way {
         let mut random = fastrand::Rng::with_seed(seed);
         let count = tokens * top_k;
         let mut values = |count: u64| -> Buffer {
@@ -86,7 +86,7 @@ impl Way {
         [self.tokens, self.top_k]
     }
 
-    fn dispatch(&mut self, stream: &Stream) -> Result<()> {
+    pub(crate) fn dispatch(&mut self, stream: &Stream) -> Result<()> {
         let (shape, count) = (self.shape(), self.tokens * self.top_k);
         let workspace = self.workspace.elements();
         let arguments = Dispatch {
