@@ -7,4 +7,5 @@
 mod lost;
 mod matrix;
 mod operations;
+mod routing;
 mod simulator;
