@@ -24,6 +24,7 @@ impl Operator for LayerNormOperator {
     unsafe fn run(
         place: Place<'_>,
         args: &expertile_norm_args,
+        _: *mut c_void,
         stream: &Stream,
     ) -> Result<(), Failure> {
         // SAFETY: the caller vouches for the tensors.
