@@ -11,7 +11,7 @@ use crate::tensor::{Layout, Tensor, TensorMut};
 use std::ops::Range;
 
 /// Every entry of the image.
-pub(crate) const ENTRIES: [&str; 2] = ["dispatch_count", "dispatch_place"];
+pub(crate) const ENTRIES: [&str; 2] = ["dispatch_i32_count", "dispatch_i32_place"];
 
 /// The arguments of [`dispatch`](crate::dispatch()).
 #[derive(Debug)]

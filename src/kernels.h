@@ -120,8 +120,8 @@ typedef struct RouterParams {
 } RouterParams;
 
 // The (token, slot) pairs sorted by expert: reference/dispatch.rs, src/dispatch.rs.
-// Entries: dispatch_count, dispatch_place. Without histograms dispatch_place is one block that does
-// it all; with them, dispatch_count first writes one for each chunk of pairs, both in chunks
+// Entries: dispatch_i32_count, dispatch_i32_place. Without histograms dispatch_i32_place is one block that does
+// it all; with them, dispatch_i32_count first writes one for each chunk of pairs, both in chunks
 // blocks. A block is whole warps, as many as have a part of chunk_pairs.
 #define DISPATCH_MAX_EXPERTS 256
 #define DISPATCH_MAX_TOP_K 16
@@ -170,7 +170,7 @@ typedef struct CombineParams {
 } CombineParams;
 
 // Rows on their way to another device: src/packet.rs. A packet is a row of x and a PacketTrailer.
-// Entries: packet_pack, packet_unpack. Elements have no type here: rows are vectors of 16 bytes. A
+// Entries: packet_any_pack, packet_any_unpack. Elements have no type here: rows are vectors of 16 bytes. A
 // packet has 1 << lane_bits threads, from 16 to PACKET_MAX_LANES; blocks go through the packets.
 #define PACKET_THREADS 256
 #define PACKET_MAX_LANES 128

@@ -10,7 +10,7 @@ use crate::stream::Stream;
 use crate::tensor::{Layout, Tensor, TensorMut};
 
 /// Every entry of the image.
-pub(crate) const ENTRIES: [&str; 2] = ["packet_pack", "packet_unpack"];
+pub(crate) const ENTRIES: [&str; 2] = ["packet_any_pack", "packet_any_unpack"];
 
 /// The arguments of [`packet_pack`](crate::packet_pack()).
 #[derive(Debug)]
@@ -96,12 +96,13 @@ fn row_stride(operator: &'static str, argument: &'static str, layout: &Layout) -
 
 type Checked<'t> = (&'static str, &'t Layout, Dtype, &'t [u64]);
 
-/// Device, shape and dtype of each argument; integers and weights are dense as well.
+/// Device, dtype and shape of each argument.
 fn check_all(operator: &'static str, device: &DeviceInfo, all: &[Checked<'_>]) -> Result<()> {
     for &(argument, layout, dtype, shape) in all {
         layout.check_device(operator, argument, (device.platform, device.ordinal))?;
-        layout.check_shape(operator, argument, shape)?;
+        // The type first: the width of a packet follows from it.
         layout.check_dtype(operator, argument, dtype)?;
+        layout.check_shape(operator, argument, shape)?;
     }
     Ok(())
 }

@@ -63,6 +63,21 @@ fn rms_norm() {
 }
 
 #[test]
+fn dispatch() {
+    replay("dispatch", fuzz::dispatch);
+}
+
+#[test]
+fn combine() {
+    replay("combine", fuzz::combine);
+}
+
+#[test]
+fn packet() {
+    replay("packet", fuzz::packet);
+}
+
+#[test]
 fn router() {
     replay("router", fuzz::router);
 }

@@ -175,6 +175,7 @@ impl Operator for RouterOperator {
     unsafe fn run(
         place: Place<'_>,
         args: &expertile_router_args,
+        _: *mut c_void,
         stream: &Stream,
     ) -> Result<(), Failure> {
         // SAFETY: the caller vouches for the tensors.

@@ -1,6 +1,6 @@
 //! A hundred thousand routings, and plans of every kind: what sorts them does not show.
 
-use super::dispatch::{Case, KINDS, Outputs, expected, ids, run, same, wild, workspace};
+use super::dispatch::{Case, KINDS, expected, ids, run, same, wild, workspace};
 use super::harness::devices;
 use crate::dispatch::{Plan, launch, plan};
 
@@ -57,7 +57,7 @@ fn routings_are_sorted_by_the_common_header() -> Result<(), String> {
         let (case, ids) = drawn(number);
         let range = case.first as u32..(case.first + case.local) as u32;
         let found = expertile_kernels_cuda::host_dispatch(&ids, range, case.tile_rows.ilog2());
-        let found = Outputs {
+        let found = super::dispatch::Outputs {
             pairs: found.pairs,
             rows: found.rows,
             offsets: found.offsets,

@@ -13,6 +13,7 @@ mod scene;
 #[allow(dead_code)]
 #[path = "../simulated/simulator.rs"]
 mod simulator;
+mod workspace;
 
 #[global_allocator]
 static ALLOCATOR: allocations::Counting = allocations::Counting;
