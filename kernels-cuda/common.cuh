@@ -29,6 +29,19 @@ __device__ inline Packed<T, COUNT> load(const void *base, size_t element) {
     return *reinterpret_cast<const Packed<T, COUNT> *>(static_cast<const T *>(base) + element);
 }
 
+// One element as f32, exact.
+template <typename T>
+__device__ inline float load_one(const void *base, size_t element) {
+    T value = static_cast<const T *>(base)[element];
+    if constexpr (__is_same(T, bf16)) {
+        return __uint_as_float(static_cast<uint32_t>(value.bits) << 16);
+    } else if constexpr (__is_same(T, f16)) {
+        return cvt_f32_f16(value.bits);
+    } else {
+        return value;
+    }
+}
+
 template <typename T, uint32_t COUNT>
 __device__ inline void store(void *base, size_t element, const Packed<T, COUNT> &packed) {
     *reinterpret_cast<Packed<T, COUNT> *>(static_cast<T *>(base) + element) = packed;
@@ -93,6 +106,29 @@ __device__ inline float warp_sum(float value) {
 #pragma unroll
     for (uint32_t distance = WARP_THREADS / 2; distance > 0; distance /= 2) {
         value += __shfl_xor_sync(0xffffffff, value, distance);
+    }
+    return value;
+}
+
+__device__ inline uint32_t warp_sum_u32(uint32_t value) {
+    return __reduce_add_sync(0xffffffff, value);
+}
+
+__device__ inline uint32_t warp_max_u32(uint32_t value) {
+    return __reduce_max_sync(0xffffffff, value);
+}
+
+__device__ inline uint32_t warp_min_u32(uint32_t value) {
+    return __reduce_min_sync(0xffffffff, value);
+}
+
+// The sum of the lane's value and of those of the lanes before it.
+__device__ inline uint32_t warp_inclusive_sum(uint32_t value) {
+    uint32_t lane = threadIdx.x % WARP_THREADS;
+#pragma unroll
+    for (uint32_t distance = 1; distance < WARP_THREADS; distance *= 2) {
+        uint32_t before = __shfl_up_sync(0xffffffff, value, distance);
+        value += lane >= distance ? before : 0;
     }
     return value;
 }

@@ -31,6 +31,19 @@ __device__ inline Packed<T, COUNT> load(const void *base, uint64_t element) {
     return *reinterpret_cast<const Packed<T, COUNT> *>(static_cast<const T *>(base) + element);
 }
 
+// One element as f32, exact.
+template <typename T>
+__device__ inline float load_one(const void *base, uint64_t element) {
+    T value = static_cast<const T *>(base)[element];
+    if constexpr (__is_same(T, bf16)) {
+        return __builtin_bit_cast(float, static_cast<uint32_t>(value.bits) << 16);
+    } else if constexpr (__is_same(T, f16)) {
+        return static_cast<float>(__builtin_bit_cast(_Float16, value.bits));
+    } else {
+        return value;
+    }
+}
+
 template <typename T, uint32_t COUNT>
 __device__ inline void store(void *base, uint64_t element, const Packed<T, COUNT> &packed) {
     *reinterpret_cast<Packed<T, COUNT> *>(static_cast<T *>(base) + element) = packed;
@@ -119,8 +132,49 @@ __device__ inline uint32_t min(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
+__device__ inline uint32_t max(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
+// Half of a wave, for work that is narrow: two of them go their own ways in one wave.
+constexpr uint32_t TEAM_THREADS = 32;
+
+// Combines the values of a team's lanes, in any order, and gives every lane the result. All lanes of
+// the team take part. The steps within 16 lanes are DPP's, the last passes through LDS's crossbar.
+template <typename Combine>
+__device__ inline uint32_t team_combine(uint32_t value, Combine combine) {
+    value = combine(value, dpp_u32<Dpp::QUAD_XOR_1>(value));
+    value = combine(value, dpp_u32<Dpp::QUAD_XOR_2>(value));
+    value = combine(value, dpp_u32<Dpp::ROW_HALF_MIRROR>(value));
+    value = combine(value, dpp_u32<Dpp::ROW_MIRROR>(value));
+    return combine(value, swizzle_xor_u32<16>(value));
+}
+
+__device__ inline uint32_t team_sum_u32(uint32_t value) {
+    return team_combine(value, [](uint32_t a, uint32_t b) { return a + b; });
+}
+
+__device__ inline uint32_t team_max_u32(uint32_t value) {
+    return team_combine(value, [](uint32_t a, uint32_t b) { return max(a, b); });
+}
+
+__device__ inline uint32_t team_min_u32(uint32_t value) {
+    return team_combine(value, [](uint32_t a, uint32_t b) { return min(a, b); });
+}
+
 // Of a workgroup.
 constexpr uint32_t MAX_WAVES = 1024 / WAVE_THREADS;
+
+// The sum of the lane's value and of those of the lanes before it. All lanes of the wave take part.
+__device__ inline uint32_t wave_inclusive_sum(uint32_t value) {
+    uint32_t lane = workitem_id_x() % WAVE_THREADS;
+#pragma unroll
+    for (uint32_t distance = 1; distance < WAVE_THREADS; distance *= 2) {
+        uint32_t before = from_lane_u32(value, (lane - distance) % WAVE_THREADS);
+        value += lane >= distance ? before : 0;
+    }
+    return value;
+}
 
 // The same bits in every thread. Every thread of the workgroup calls it, and the workgroup is whole
 // waves: wave_sum reads every lane.

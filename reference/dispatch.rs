@@ -15,6 +15,21 @@ pub struct Dispatch {
     pub rows: Vec<Option<usize>>,
 }
 
+impl Dispatch {
+    /// Cuts each expert's rows into tiles of `tile_rows` rows: the local expert and the first row of each,
+    /// experts ascending. A tile holds rows of one expert, so an expert's last one may not be full.
+    ///
+    /// # Panics
+    ///
+    /// If `tile_rows` is 0.
+    pub fn tiles(&self, tile_rows: usize) -> Vec<[usize; 2]> {
+        let tiles_of = |(expert, ends): (usize, &[usize])| -> Vec<[usize; 2]> {
+            (ends[0]..ends[1]).step_by(tile_rows).map(|row| [expert, row]).collect()
+        };
+        self.offsets.windows(2).enumerate().flat_map(tiles_of).collect()
+    }
+}
+
 /// Sorts the (token, slot) pairs by expert, stably.
 ///
 /// | argument  | dtype | shape             | note                                            |

@@ -11,7 +11,7 @@
 //! | residual addition and RMS norm | [`rms_norm::rms_norm`] |
 //! | dense layer | [`linear::linear`] |
 //! | clip, split, rotate | [`rope::rope`], [`rope::rope_interleaved`], [`rope::append`] |
-//! | top-k router | [`router::router`] |
+//! | top-k router | [`router::router`], [`router::route`]; [`router_f32::router_f32`]: the bits of the kernels |
 //! | sort by expert | [`dispatch::dispatch`] |
 //! | expert products | [`grouped_gemm::up`], [`grouped_gemm::down`] |
 //! | sum of expert outputs | [`combine::combine`] |
@@ -40,6 +40,7 @@ pub mod rms_norm;
 pub mod rope;
 pub mod rounding;
 pub mod router;
+pub mod router_f32;
 pub mod tensor;
 pub mod weights;
 

@@ -65,6 +65,155 @@ typedef struct NormParams {
     uint32_t reserved;       // 0
 } NormParams;
 
+// The top-k router: reference/router.rs, reference/router_f32.rs (the bits), src/router.rs.
+// Entries, each for bf16, f16 and f32: router_* from h to weights, router_*_logits the logits alone,
+// router_select_* from given logits to weights.
+// Threads of a block: ROUTER_THREADS. The order of a logit's sum depends on hidden alone.
+// Grid: router_* and router_*_logits: x goes through the tiles of tokens_per_block tokens;
+// router_*_logits: y = ceil(experts / ROUTER_EXPERTS_AT_ONCE). router_select_*: x goes through the
+// tiles of ROUTER_SELECTED_AT_ONCE tokens.
+#define ROUTER_THREADS 256
+#define ROUTER_MAX_EXPERTS 256
+#define ROUTER_MAX_TOP_K 16
+#define ROUTER_MAX_GROUPS 32
+#define ROUTER_EXPERTS_AT_ONCE 16
+#define ROUTER_SELECTED_AT_ONCE 8
+
+// Of RouterParams::scoring.
+#define ROUTER_SOFTMAX 0
+#define ROUTER_SIGMOID 1
+
+// Of RouterParams::norm: what the weights are divided by.
+#define ROUTER_NORM_NONE 0      // nothing: they are scores
+#define ROUTER_NORM_SUM 1       // their sum
+#define ROUTER_NORM_LARGEST 2   // their largest
+#define ROUTER_NORM_POWER 3     // (sum of their p-th powers)^(1 / p)
+
+typedef struct RouterParams {
+    const void *h;              // [tokens, hidden]; not read by router_select_*
+    const void *weight;         // [experts, hidden]; the same
+    const void *given;          // [tokens, experts], logits; read by router_select_* alone
+    const float *bias;          // [experts], or null: added to scores for the choice
+    const int32_t *forced;      // [tokens, top_k], or null: ids to take
+    float *logits;              // [tokens, experts], or null; of router_select_*: null
+    int32_t *ids;               // [tokens, top_k]
+    float *weights;             // [tokens, top_k]
+    float *probabilities;       // [tokens, experts], or null
+    uint32_t *counts;           // [experts], or null: the number of tokens is added
+    uint64_t h_stride;          // from one row to the next
+    uint64_t weight_stride;
+    uint64_t given_stride;
+    uint32_t tokens;
+    uint32_t hidden;            // a multiple of 8
+    uint32_t experts;           // 1 to ROUTER_MAX_EXPERTS
+    uint32_t top_k;             // 1 to ROUTER_MAX_TOP_K
+    uint32_t groups;            // 1 to ROUTER_MAX_GROUPS, a divisor of experts
+    uint32_t top_groups;        // 1 to groups
+    uint32_t tokens_per_block;  // 1, or 4 if there are as many
+    uint32_t scoring;
+    uint32_t norm;
+    uint32_t round_logits;      // not 0: logits are rounded to the type of h
+    float p_norm;               // of ROUTER_NORM_POWER
+    float inverse_p_high;       // 1 / p_norm, as a sum of two
+    float inverse_p_low;
+    float scale;                // the weights are multiplied by it
+} RouterParams;
+
+// The (token, slot) pairs sorted by expert: reference/dispatch.rs, src/dispatch.rs.
+// Entries: dispatch_i32_count, dispatch_i32_place. Without histograms dispatch_i32_place is one block that does
+// it all; with them, dispatch_i32_count first writes one for each chunk of pairs, both in chunks
+// blocks. A block is whole warps, as many as have a part of chunk_pairs.
+#define DISPATCH_MAX_EXPERTS 256
+#define DISPATCH_MAX_TOP_K 16
+#define DISPATCH_MAX_THREADS 1024
+
+typedef struct DispatchParams {
+    const int32_t *ids;    // [pair_count]; outside first_expert.. + experts: no row
+    int32_t *pairs;        // [pair_count]: of each row; -1 past the last
+    int32_t *rows;         // [pair_count]: of each pair, or -1
+    int32_t *offsets;      // [experts + 1]
+    int32_t *counts;       // [experts]
+    int32_t *tiles;        // [max_tiles, 2]: expert and first row; -1, -1 past the last
+    int32_t *tile_count;   // [1]
+    uint32_t *histograms;  // [chunks, experts], or null: one chunk
+    uint32_t pair_count;   // less than 2^31
+    uint32_t chunk_pairs;  // whole blocks of threads
+    uint32_t chunks;
+    uint32_t first_expert;
+    uint32_t experts;      // from 1 to DISPATCH_MAX_EXPERTS
+    uint32_t expert_bits;  // of experts - 1
+    uint32_t tile_shift;   // a tile is 1 << tile_shift rows
+    uint32_t max_tiles;
+} DispatchParams;
+
+// The sum of each token's expert outputs, and the residual: reference/combine.rs, src/combine.rs.
+// Entries: combine_{bf16,f16,f32}. A token has 1 << lane_bits threads, from 16 to COMBINE_THREADS,
+// each with 16 bytes of it; grid: x goes through the tokens, y = ceil(vectors of a row / lanes).
+#define COMBINE_THREADS 256
+#define COMBINE_MAX_TOP_K 16
+#define COMBINE_MAX_HIDDEN 65536
+
+typedef struct CombineParams {
+    const void *expert_out;      // [expert_rows, hidden]
+    const void *residual;        // [tokens, hidden], or null: nothing is added
+    const int32_t *rows;         // [tokens, top_k]; one outside 0..expert_rows adds nothing
+    void *out;                   // [tokens, hidden]; may be residual
+    uint64_t expert_out_stride;  // from one row to the next
+    uint64_t residual_stride;
+    uint64_t out_stride;
+    uint32_t tokens;
+    uint32_t expert_rows;  // at most 2^31
+    uint32_t hidden;       // a multiple of 8 from 8 to COMBINE_MAX_HIDDEN
+    uint32_t top_k;        // from 1 to COMBINE_MAX_TOP_K
+    uint32_t lane_bits;
+    uint32_t reserved;  // 0
+} CombineParams;
+
+// Rows on their way to another device: src/packet.rs. A packet is a row of x and a PacketTrailer.
+// Entries: packet_any_pack, packet_any_unpack. Elements have no type here: rows are vectors of 16 bytes. A
+// packet has 1 << lane_bits threads, from 16 to PACKET_MAX_LANES; blocks go through the packets.
+#define PACKET_THREADS 256
+#define PACKET_MAX_LANES 128
+#define PACKET_TRAILER_BYTES 16
+
+typedef struct PacketTrailer {
+    int32_t pair;    // token * top_k + slot on the device that sent it
+    int32_t expert;  // as the router numbers them, over all devices
+    float weight;
+    uint32_t reserved;  // 0
+} PacketTrailer;
+
+typedef struct PacketPackParams {
+    const void *x;             // [tokens] rows
+    const int32_t *ids;        // [pair_count]
+    const float *weights;      // [pair_count]
+    const int32_t *pairs;      // [pair_count], as DispatchParams has it
+    const int32_t *row_count;  // [1]: the last of DispatchParams's offsets
+    void *packets;             // [packet_count] rows and trailers; untouched past row_count
+    uint64_t x_stride;         // in vectors
+    uint64_t packet_stride;
+    uint32_t pair_count;
+    uint32_t packet_count;
+    uint32_t vectors;  // of a row of x
+    uint32_t top_k;
+    uint32_t lane_bits;
+    uint32_t reserved;  // 0
+} PacketPackParams;
+
+typedef struct PacketUnpackParams {
+    const void *packets;  // [packet_count] rows and trailers
+    void *x;              // [packet_count] rows
+    int32_t *ids;         // [packet_count]
+    float *weights;       // [packet_count]
+    int32_t *pairs;       // [packet_count]
+    uint64_t x_stride;    // in vectors
+    uint64_t packet_stride;
+    uint32_t packet_count;
+    uint32_t vectors;  // of a row of x
+    uint32_t lane_bits;
+    uint32_t reserved;  // 0
+} PacketUnpackParams;
+
 // Probes: src/probe.rs. Kernels that measure or question a machine; not in a usual build.
 // Threads of a block: PROBE_THREADS.
 #define PROBE_THREADS 256

@@ -9,6 +9,27 @@ pub const ROPE_MAX_HEAD_DIM: u32 = 256;
 pub const NORM_ELEMENTS_PER_THREAD: u32 = 16;
 pub const NORM_MAX_THREADS: u32 = 1024;
 pub const NORM_MAX_HIDDEN: u32 = 16384;
+pub const ROUTER_THREADS: u32 = 256;
+pub const ROUTER_MAX_EXPERTS: u32 = 256;
+pub const ROUTER_MAX_TOP_K: u32 = 16;
+pub const ROUTER_MAX_GROUPS: u32 = 32;
+pub const ROUTER_EXPERTS_AT_ONCE: u32 = 16;
+pub const ROUTER_SELECTED_AT_ONCE: u32 = 8;
+pub const ROUTER_SOFTMAX: u32 = 0;
+pub const ROUTER_SIGMOID: u32 = 1;
+pub const ROUTER_NORM_NONE: u32 = 0;
+pub const ROUTER_NORM_SUM: u32 = 1;
+pub const ROUTER_NORM_LARGEST: u32 = 2;
+pub const ROUTER_NORM_POWER: u32 = 3;
+pub const DISPATCH_MAX_EXPERTS: u32 = 256;
+pub const DISPATCH_MAX_TOP_K: u32 = 16;
+pub const DISPATCH_MAX_THREADS: u32 = 1024;
+pub const COMBINE_THREADS: u32 = 256;
+pub const COMBINE_MAX_TOP_K: u32 = 16;
+pub const COMBINE_MAX_HIDDEN: u32 = 65536;
+pub const PACKET_THREADS: u32 = 256;
+pub const PACKET_MAX_LANES: u32 = 128;
+pub const PACKET_TRAILER_BYTES: u32 = 16;
 pub const PROBE_THREADS: u32 = 256;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -140,6 +161,370 @@ const _: () = {
         [::core::mem::offset_of!(NormParams, epsilon) - 80usize];
     ["Offset of field: NormParams::reserved"]
         [::core::mem::offset_of!(NormParams, reserved) - 84usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct RouterParams {
+    #[doc = " \\[tokens, hidden\\]; not read by router_select_*"]
+    pub h: *const ::core::ffi::c_void,
+    #[doc = " \\[experts, hidden\\]; the same"]
+    pub weight: *const ::core::ffi::c_void,
+    #[doc = " \\[tokens, experts\\], logits; read by router_select_* alone"]
+    pub given: *const ::core::ffi::c_void,
+    #[doc = " \\[experts\\], or null: added to scores for the choice"]
+    pub bias: *const f32,
+    #[doc = " \\[tokens, top_k\\], or null: ids to take"]
+    pub forced: *const i32,
+    #[doc = " \\[tokens, experts\\], or null; of router_select_*: null"]
+    pub logits: *mut f32,
+    #[doc = " \\[tokens, top_k\\]"]
+    pub ids: *mut i32,
+    #[doc = " \\[tokens, top_k\\]"]
+    pub weights: *mut f32,
+    #[doc = " \\[tokens, experts\\], or null"]
+    pub probabilities: *mut f32,
+    #[doc = " \\[experts\\], or null: the number of tokens is added"]
+    pub counts: *mut u32,
+    #[doc = " from one row to the next"]
+    pub h_stride: u64,
+    pub weight_stride: u64,
+    pub given_stride: u64,
+    pub tokens: u32,
+    #[doc = " a multiple of 8"]
+    pub hidden: u32,
+    #[doc = " 1 to ROUTER_MAX_EXPERTS"]
+    pub experts: u32,
+    #[doc = " 1 to ROUTER_MAX_TOP_K"]
+    pub top_k: u32,
+    #[doc = " 1 to ROUTER_MAX_GROUPS, a divisor of experts"]
+    pub groups: u32,
+    #[doc = " 1 to groups"]
+    pub top_groups: u32,
+    #[doc = " 1, or 4 if there are as many"]
+    pub tokens_per_block: u32,
+    pub scoring: u32,
+    pub norm: u32,
+    #[doc = " not 0: logits are rounded to the type of h"]
+    pub round_logits: u32,
+    #[doc = " of ROUTER_NORM_POWER"]
+    pub p_norm: f32,
+    #[doc = " 1 / p_norm, as a sum of two"]
+    pub inverse_p_high: f32,
+    pub inverse_p_low: f32,
+    #[doc = " the weights are multiplied by it"]
+    pub scale: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RouterParams"][::core::mem::size_of::<RouterParams>() - 160usize];
+    ["Alignment of RouterParams"][::core::mem::align_of::<RouterParams>() - 8usize];
+    ["Offset of field: RouterParams::h"][::core::mem::offset_of!(RouterParams, h) - 0usize];
+    ["Offset of field: RouterParams::weight"]
+        [::core::mem::offset_of!(RouterParams, weight) - 8usize];
+    ["Offset of field: RouterParams::given"]
+        [::core::mem::offset_of!(RouterParams, given) - 16usize];
+    ["Offset of field: RouterParams::bias"][::core::mem::offset_of!(RouterParams, bias) - 24usize];
+    ["Offset of field: RouterParams::forced"]
+        [::core::mem::offset_of!(RouterParams, forced) - 32usize];
+    ["Offset of field: RouterParams::logits"]
+        [::core::mem::offset_of!(RouterParams, logits) - 40usize];
+    ["Offset of field: RouterParams::ids"][::core::mem::offset_of!(RouterParams, ids) - 48usize];
+    ["Offset of field: RouterParams::weights"]
+        [::core::mem::offset_of!(RouterParams, weights) - 56usize];
+    ["Offset of field: RouterParams::probabilities"]
+        [::core::mem::offset_of!(RouterParams, probabilities) - 64usize];
+    ["Offset of field: RouterParams::counts"]
+        [::core::mem::offset_of!(RouterParams, counts) - 72usize];
+    ["Offset of field: RouterParams::h_stride"]
+        [::core::mem::offset_of!(RouterParams, h_stride) - 80usize];
+    ["Offset of field: RouterParams::weight_stride"]
+        [::core::mem::offset_of!(RouterParams, weight_stride) - 88usize];
+    ["Offset of field: RouterParams::given_stride"]
+        [::core::mem::offset_of!(RouterParams, given_stride) - 96usize];
+    ["Offset of field: RouterParams::tokens"]
+        [::core::mem::offset_of!(RouterParams, tokens) - 104usize];
+    ["Offset of field: RouterParams::hidden"]
+        [::core::mem::offset_of!(RouterParams, hidden) - 108usize];
+    ["Offset of field: RouterParams::experts"]
+        [::core::mem::offset_of!(RouterParams, experts) - 112usize];
+    ["Offset of field: RouterParams::top_k"]
+        [::core::mem::offset_of!(RouterParams, top_k) - 116usize];
+    ["Offset of field: RouterParams::groups"]
+        [::core::mem::offset_of!(RouterParams, groups) - 120usize];
+    ["Offset of field: RouterParams::top_groups"]
+        [::core::mem::offset_of!(RouterParams, top_groups) - 124usize];
+    ["Offset of field: RouterParams::tokens_per_block"]
+        [::core::mem::offset_of!(RouterParams, tokens_per_block) - 128usize];
+    ["Offset of field: RouterParams::scoring"]
+        [::core::mem::offset_of!(RouterParams, scoring) - 132usize];
+    ["Offset of field: RouterParams::norm"][::core::mem::offset_of!(RouterParams, norm) - 136usize];
+    ["Offset of field: RouterParams::round_logits"]
+        [::core::mem::offset_of!(RouterParams, round_logits) - 140usize];
+    ["Offset of field: RouterParams::p_norm"]
+        [::core::mem::offset_of!(RouterParams, p_norm) - 144usize];
+    ["Offset of field: RouterParams::inverse_p_high"]
+        [::core::mem::offset_of!(RouterParams, inverse_p_high) - 148usize];
+    ["Offset of field: RouterParams::inverse_p_low"]
+        [::core::mem::offset_of!(RouterParams, inverse_p_low) - 152usize];
+    ["Offset of field: RouterParams::scale"]
+        [::core::mem::offset_of!(RouterParams, scale) - 156usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct DispatchParams {
+    #[doc = " \\[pair_count\\]; outside first_expert.. + experts: no row"]
+    pub ids: *const i32,
+    #[doc = " \\[pair_count\\]: of each row; -1 past the last"]
+    pub pairs: *mut i32,
+    #[doc = " \\[pair_count\\]: of each pair, or -1"]
+    pub rows: *mut i32,
+    #[doc = " \\[experts + 1\\]"]
+    pub offsets: *mut i32,
+    #[doc = " \\[experts\\]"]
+    pub counts: *mut i32,
+    #[doc = " \\[max_tiles, 2\\]: expert and first row; -1, -1 past the last"]
+    pub tiles: *mut i32,
+    #[doc = " \\[1\\]"]
+    pub tile_count: *mut i32,
+    #[doc = " \\[chunks, experts\\], or null: one chunk"]
+    pub histograms: *mut u32,
+    #[doc = " less than 2^31"]
+    pub pair_count: u32,
+    #[doc = " whole blocks of threads"]
+    pub chunk_pairs: u32,
+    pub chunks: u32,
+    pub first_expert: u32,
+    #[doc = " from 1 to DISPATCH_MAX_EXPERTS"]
+    pub experts: u32,
+    #[doc = " of experts - 1"]
+    pub expert_bits: u32,
+    #[doc = " a tile is 1 << tile_shift rows"]
+    pub tile_shift: u32,
+    pub max_tiles: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of DispatchParams"][::core::mem::size_of::<DispatchParams>() - 96usize];
+    ["Alignment of DispatchParams"][::core::mem::align_of::<DispatchParams>() - 8usize];
+    ["Offset of field: DispatchParams::ids"][::core::mem::offset_of!(DispatchParams, ids) - 0usize];
+    ["Offset of field: DispatchParams::pairs"]
+        [::core::mem::offset_of!(DispatchParams, pairs) - 8usize];
+    ["Offset of field: DispatchParams::rows"]
+        [::core::mem::offset_of!(DispatchParams, rows) - 16usize];
+    ["Offset of field: DispatchParams::offsets"]
+        [::core::mem::offset_of!(DispatchParams, offsets) - 24usize];
+    ["Offset of field: DispatchParams::counts"]
+        [::core::mem::offset_of!(DispatchParams, counts) - 32usize];
+    ["Offset of field: DispatchParams::tiles"]
+        [::core::mem::offset_of!(DispatchParams, tiles) - 40usize];
+    ["Offset of field: DispatchParams::tile_count"]
+        [::core::mem::offset_of!(DispatchParams, tile_count) - 48usize];
+    ["Offset of field: DispatchParams::histograms"]
+        [::core::mem::offset_of!(DispatchParams, histograms) - 56usize];
+    ["Offset of field: DispatchParams::pair_count"]
+        [::core::mem::offset_of!(DispatchParams, pair_count) - 64usize];
+    ["Offset of field: DispatchParams::chunk_pairs"]
+        [::core::mem::offset_of!(DispatchParams, chunk_pairs) - 68usize];
+    ["Offset of field: DispatchParams::chunks"]
+        [::core::mem::offset_of!(DispatchParams, chunks) - 72usize];
+    ["Offset of field: DispatchParams::first_expert"]
+        [::core::mem::offset_of!(DispatchParams, first_expert) - 76usize];
+    ["Offset of field: DispatchParams::experts"]
+        [::core::mem::offset_of!(DispatchParams, experts) - 80usize];
+    ["Offset of field: DispatchParams::expert_bits"]
+        [::core::mem::offset_of!(DispatchParams, expert_bits) - 84usize];
+    ["Offset of field: DispatchParams::tile_shift"]
+        [::core::mem::offset_of!(DispatchParams, tile_shift) - 88usize];
+    ["Offset of field: DispatchParams::max_tiles"]
+        [::core::mem::offset_of!(DispatchParams, max_tiles) - 92usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct CombineParams {
+    #[doc = " \\[expert_rows, hidden\\]"]
+    pub expert_out: *const ::core::ffi::c_void,
+    #[doc = " \\[tokens, hidden\\], or null: nothing is added"]
+    pub residual: *const ::core::ffi::c_void,
+    #[doc = " \\[tokens, top_k\\]; one outside 0..expert_rows adds nothing"]
+    pub rows: *const i32,
+    #[doc = " \\[tokens, hidden\\]; may be residual"]
+    pub out: *mut ::core::ffi::c_void,
+    #[doc = " from one row to the next"]
+    pub expert_out_stride: u64,
+    pub residual_stride: u64,
+    pub out_stride: u64,
+    pub tokens: u32,
+    #[doc = " at most 2^31"]
+    pub expert_rows: u32,
+    #[doc = " a multiple of 8 from 8 to COMBINE_MAX_HIDDEN"]
+    pub hidden: u32,
+    #[doc = " from 1 to COMBINE_MAX_TOP_K"]
+    pub top_k: u32,
+    pub lane_bits: u32,
+    #[doc = " 0"]
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of CombineParams"][::core::mem::size_of::<CombineParams>() - 80usize];
+    ["Alignment of CombineParams"][::core::mem::align_of::<CombineParams>() - 8usize];
+    ["Offset of field: CombineParams::expert_out"]
+        [::core::mem::offset_of!(CombineParams, expert_out) - 0usize];
+    ["Offset of field: CombineParams::residual"]
+        [::core::mem::offset_of!(CombineParams, residual) - 8usize];
+    ["Offset of field: CombineParams::rows"]
+        [::core::mem::offset_of!(CombineParams, rows) - 16usize];
+    ["Offset of field: CombineParams::out"][::core::mem::offset_of!(CombineParams, out) - 24usize];
+    ["Offset of field: CombineParams::expert_out_stride"]
+        [::core::mem::offset_of!(CombineParams, expert_out_stride) - 32usize];
+    ["Offset of field: CombineParams::residual_stride"]
+        [::core::mem::offset_of!(CombineParams, residual_stride) - 40usize];
+    ["Offset of field: CombineParams::out_stride"]
+        [::core::mem::offset_of!(CombineParams, out_stride) - 48usize];
+    ["Offset of field: CombineParams::tokens"]
+        [::core::mem::offset_of!(CombineParams, tokens) - 56usize];
+    ["Offset of field: CombineParams::expert_rows"]
+        [::core::mem::offset_of!(CombineParams, expert_rows) - 60usize];
+    ["Offset of field: CombineParams::hidden"]
+        [::core::mem::offset_of!(CombineParams, hidden) - 64usize];
+    ["Offset of field: CombineParams::top_k"]
+        [::core::mem::offset_of!(CombineParams, top_k) - 68usize];
+    ["Offset of field: CombineParams::lane_bits"]
+        [::core::mem::offset_of!(CombineParams, lane_bits) - 72usize];
+    ["Offset of field: CombineParams::reserved"]
+        [::core::mem::offset_of!(CombineParams, reserved) - 76usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct PacketTrailer {
+    #[doc = " token * top_k + slot on the device that sent it"]
+    pub pair: i32,
+    #[doc = " as the router numbers them, over all devices"]
+    pub expert: i32,
+    pub weight: f32,
+    #[doc = " 0"]
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PacketTrailer"][::core::mem::size_of::<PacketTrailer>() - 16usize];
+    ["Alignment of PacketTrailer"][::core::mem::align_of::<PacketTrailer>() - 4usize];
+    ["Offset of field: PacketTrailer::pair"][::core::mem::offset_of!(PacketTrailer, pair) - 0usize];
+    ["Offset of field: PacketTrailer::expert"]
+        [::core::mem::offset_of!(PacketTrailer, expert) - 4usize];
+    ["Offset of field: PacketTrailer::weight"]
+        [::core::mem::offset_of!(PacketTrailer, weight) - 8usize];
+    ["Offset of field: PacketTrailer::reserved"]
+        [::core::mem::offset_of!(PacketTrailer, reserved) - 12usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct PacketPackParams {
+    #[doc = " \\[tokens\\] rows"]
+    pub x: *const ::core::ffi::c_void,
+    #[doc = " \\[pair_count\\]"]
+    pub ids: *const i32,
+    #[doc = " \\[pair_count\\]"]
+    pub weights: *const f32,
+    #[doc = " \\[pair_count\\], as DispatchParams has it"]
+    pub pairs: *const i32,
+    #[doc = " \\[1\\]: the last of DispatchParams's offsets"]
+    pub row_count: *const i32,
+    #[doc = " \\[packet_count\\] rows and trailers; untouched past row_count"]
+    pub packets: *mut ::core::ffi::c_void,
+    #[doc = " in vectors"]
+    pub x_stride: u64,
+    pub packet_stride: u64,
+    pub pair_count: u32,
+    pub packet_count: u32,
+    #[doc = " of a row of x"]
+    pub vectors: u32,
+    pub top_k: u32,
+    pub lane_bits: u32,
+    #[doc = " 0"]
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PacketPackParams"][::core::mem::size_of::<PacketPackParams>() - 88usize];
+    ["Alignment of PacketPackParams"][::core::mem::align_of::<PacketPackParams>() - 8usize];
+    ["Offset of field: PacketPackParams::x"][::core::mem::offset_of!(PacketPackParams, x) - 0usize];
+    ["Offset of field: PacketPackParams::ids"]
+        [::core::mem::offset_of!(PacketPackParams, ids) - 8usize];
+    ["Offset of field: PacketPackParams::weights"]
+        [::core::mem::offset_of!(PacketPackParams, weights) - 16usize];
+    ["Offset of field: PacketPackParams::pairs"]
+        [::core::mem::offset_of!(PacketPackParams, pairs) - 24usize];
+    ["Offset of field: PacketPackParams::row_count"]
+        [::core::mem::offset_of!(PacketPackParams, row_count) - 32usize];
+    ["Offset of field: PacketPackParams::packets"]
+        [::core::mem::offset_of!(PacketPackParams, packets) - 40usize];
+    ["Offset of field: PacketPackParams::x_stride"]
+        [::core::mem::offset_of!(PacketPackParams, x_stride) - 48usize];
+    ["Offset of field: PacketPackParams::packet_stride"]
+        [::core::mem::offset_of!(PacketPackParams, packet_stride) - 56usize];
+    ["Offset of field: PacketPackParams::pair_count"]
+        [::core::mem::offset_of!(PacketPackParams, pair_count) - 64usize];
+    ["Offset of field: PacketPackParams::packet_count"]
+        [::core::mem::offset_of!(PacketPackParams, packet_count) - 68usize];
+    ["Offset of field: PacketPackParams::vectors"]
+        [::core::mem::offset_of!(PacketPackParams, vectors) - 72usize];
+    ["Offset of field: PacketPackParams::top_k"]
+        [::core::mem::offset_of!(PacketPackParams, top_k) - 76usize];
+    ["Offset of field: PacketPackParams::lane_bits"]
+        [::core::mem::offset_of!(PacketPackParams, lane_bits) - 80usize];
+    ["Offset of field: PacketPackParams::reserved"]
+        [::core::mem::offset_of!(PacketPackParams, reserved) - 84usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct PacketUnpackParams {
+    #[doc = " \\[packet_count\\] rows and trailers"]
+    pub packets: *const ::core::ffi::c_void,
+    #[doc = " \\[packet_count\\] rows"]
+    pub x: *mut ::core::ffi::c_void,
+    #[doc = " \\[packet_count\\]"]
+    pub ids: *mut i32,
+    #[doc = " \\[packet_count\\]"]
+    pub weights: *mut f32,
+    #[doc = " \\[packet_count\\]"]
+    pub pairs: *mut i32,
+    #[doc = " in vectors"]
+    pub x_stride: u64,
+    pub packet_stride: u64,
+    pub packet_count: u32,
+    #[doc = " of a row of x"]
+    pub vectors: u32,
+    pub lane_bits: u32,
+    #[doc = " 0"]
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PacketUnpackParams"][::core::mem::size_of::<PacketUnpackParams>() - 72usize];
+    ["Alignment of PacketUnpackParams"][::core::mem::align_of::<PacketUnpackParams>() - 8usize];
+    ["Offset of field: PacketUnpackParams::packets"]
+        [::core::mem::offset_of!(PacketUnpackParams, packets) - 0usize];
+    ["Offset of field: PacketUnpackParams::x"]
+        [::core::mem::offset_of!(PacketUnpackParams, x) - 8usize];
+    ["Offset of field: PacketUnpackParams::ids"]
+        [::core::mem::offset_of!(PacketUnpackParams, ids) - 16usize];
+    ["Offset of field: PacketUnpackParams::weights"]
+        [::core::mem::offset_of!(PacketUnpackParams, weights) - 24usize];
+    ["Offset of field: PacketUnpackParams::pairs"]
+        [::core::mem::offset_of!(PacketUnpackParams, pairs) - 32usize];
+    ["Offset of field: PacketUnpackParams::x_stride"]
+        [::core::mem::offset_of!(PacketUnpackParams, x_stride) - 40usize];
+    ["Offset of field: PacketUnpackParams::packet_stride"]
+        [::core::mem::offset_of!(PacketUnpackParams, packet_stride) - 48usize];
+    ["Offset of field: PacketUnpackParams::packet_count"]
+        [::core::mem::offset_of!(PacketUnpackParams, packet_count) - 56usize];
+    ["Offset of field: PacketUnpackParams::vectors"]
+        [::core::mem::offset_of!(PacketUnpackParams, vectors) - 60usize];
+    ["Offset of field: PacketUnpackParams::lane_bits"]
+        [::core::mem::offset_of!(PacketUnpackParams, lane_bits) - 64usize];
+    ["Offset of field: PacketUnpackParams::reserved"]
+        [::core::mem::offset_of!(PacketUnpackParams, reserved) - 68usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -5,9 +5,13 @@
 //! | residual addition and layer norm | [`layer_norm()`] |
 //! | residual addition and RMS norm | [`rms_norm()`] |
 //! | clip, rotate, append to the KV cache | [`rope()`] |
+//! | top-k router | [`router()`] |
+//! | pairs of token and expert sorted by expert | [`dispatch()`] |
+//! | sum of expert outputs and residual | [`combine()`] |
+//! | rows to and from another device | [`packet_pack()`], [`packet_unpack()`] |
 //!
-//! Operators take a [`Stream`] and borrowed [`Tensor`]s, submit one kernel and return at once: they
-//! neither allocate nor wait. Memory and streams may be an engine's own ([`Tensor::from_raw`],
+//! Operators take a [`Stream`] and borrowed [`Tensor`]s, submit one kernel (`dispatch`
+//! and `router`: up to two) and return at once: they neither allocate nor wait. Memory and streams may be an engine's own ([`Tensor::from_raw`],
 //! [`Stream::borrow`]) or this crate's ([`Buffer`], [`Device::stream`]).
 //!
 //! Feature `cuda` finds NVIDIA devices, feature `hip` AMD ones; a binary may have both. Nothing is
@@ -31,9 +35,11 @@ extern crate self as expertile;
 mod buffer;
 #[cfg(feature = "capi")]
 pub mod capi;
+mod combine;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod device;
+mod dispatch;
 mod driver;
 mod dtype;
 mod error;
@@ -44,33 +50,44 @@ mod hip;
 mod kernels;
 mod layer_norm;
 mod norm;
+mod packet;
 #[cfg(feature = "probes")]
 pub mod probe;
 mod rms_norm;
 mod rope;
+mod router;
 mod stream;
 mod tensor;
 #[cfg(test)]
 mod tests;
 
 pub use buffer::Buffer;
+pub use combine::{Combine, CombineOut, combine};
 pub use device::Device;
+pub use dispatch::{Dispatch, dispatch, dispatch_workspace_bytes, max_tiles};
 pub use driver::{DeviceInfo, Geometry, Platform};
 pub use dtype::{Dtype, Element};
 pub use error::{Error, Result};
 pub use graph::Graph;
 pub use layer_norm::layer_norm;
 pub use norm::{Norm, Residual};
+pub use packet::{PacketPack, PacketUnpack, packet_pack, packet_trailer, packet_unpack};
 pub use rms_norm::rms_norm;
 pub use rope::{Pairing, Rope, rope};
+pub use router::{ExpertGroups, Router, RouterInput, Scoring, router};
 pub use stream::{Event, Stream};
 pub use tensor::{MAX_RANK, Tensor, TensorMut};
 
 /// The kernels: each source file's stem with its entries.
 pub(crate) const KERNELS: &[(&str, &[&str])] = &[
+    ("combine", &combine::ENTRIES),
+    ("dispatch", &dispatch::ENTRIES),
     ("layer_norm", &layer_norm::ENTRIES),
+    ("packet", &packet::ENTRIES),
     ("rms_norm", &rms_norm::ENTRIES),
     ("rope", &rope::ENTRIES),
+    ("router", &router::ENTRIES),
+    ("router_select", &router::SELECT_ENTRIES),
 ];
 
 /// Those of a platform's probes likewise.
@@ -113,10 +130,24 @@ pub fn dbrx_plans(
     let rope = [1, 4096].map(|tokens| {
         (rope::ENTRIES[0], rope::plan(Dtype::Bf16, tokens, 48 + 2 * 8, 128, multiprocessors).0)
     });
+    // Dispatch: its last launch.
+    let dispatch = [1, 4096].map(|tokens: u32| {
+        (dispatch::ENTRIES[1], dispatch::plan(4 * tokens, multiprocessors, wave_threads).geometry())
+    });
+    let combine = [1, 4096]
+        .map(|tokens| (combine::ENTRIES[0], combine::plan(tokens, 768, multiprocessors).0));
+    let packet = [1, 4096]
+        .map(|tokens: u32| (packet::ENTRIES[0], packet::plan(4 * tokens, 768, multiprocessors).0));
+    let router = [1, 4096]
+        .map(|tokens| (router::ENTRIES[0], router::plan(tokens, 16, false, multiprocessors).0));
     [
+        ("combine", combine),
+        ("dispatch", dispatch),
         ("layer_norm", norm(layer_norm::ENTRIES[0])),
+        ("packet", packet),
         ("rms_norm", norm(rms_norm::ENTRIES[0])),
         ("rope", rope),
+        ("router", router),
     ]
     .into_iter()
 }

@@ -14,11 +14,7 @@
 #ifndef EXPERTILE_SINCOS_H
 #define EXPERTILE_SINCOS_H
 
-#include <stdint.h>
-
-#ifndef EXPERTILE_DEVICE
-#define EXPERTILE_DEVICE
-#endif
+#include "float_bits.h"
 
 typedef struct SineCosine {
     float sine;
@@ -31,22 +27,6 @@ typedef struct ReducedAngle {
     float low;
     uint32_t quarters;  // modulo 4
 } ReducedAngle;
-
-static inline EXPERTILE_DEVICE uint32_t expertile_float_bits(float x) {
-    union {
-        float value;
-        uint32_t bits;
-    } as = {x};
-    return as.bits;
-}
-
-static inline EXPERTILE_DEVICE float expertile_float_from_bits(uint32_t bits) {
-    union {
-        uint32_t bits;
-        float value;
-    } as = {bits};
-    return as.value;
-}
 
 // pi / 2 = EXPERTILE_HALF_PI_1 + _2 + _3 + 1e-23: each is the rest rounded to f32.
 #define EXPERTILE_HALF_PI_1 0x1.921fb6p+0f

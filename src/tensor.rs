@@ -188,20 +188,38 @@ impl Layout {
         Ok(())
     }
 
-    /// Checks that the one dimension is dense.
+    /// Checks that there are no gaps, and that the last dimension is the fastest.
     pub(crate) fn check_dense(&self, operator: &'static str, argument: &'static str) -> Result<()> {
+        self.check_no_gaps(operator, argument, 0, "dense")
+    }
+
+    /// Checks that there are no gaps in a row, whatever the distance of rows.
+    pub(crate) fn check_rows(&self, operator: &'static str, argument: &'static str) -> Result<()> {
+        self.check_no_gaps(operator, argument, 1, "of dense rows")
+    }
+
+    /// The address, and the dimensions from `first` on.
+    fn check_no_gaps(
+        &self,
+        operator: &'static str,
+        argument: &'static str,
+        first: usize,
+        expected: &'static str,
+    ) -> Result<()> {
         let bytes = self.dtype.bytes();
         if !self.address.is_multiple_of(bytes) {
             let found = format!("at address {:#x}", self.address);
             return Err(Error::value(operator, argument, found, format!("a multiple of {bytes}")));
         }
-        match (&*self.shape, &*self.strides) {
-            ([0 | 1], _) | (_, [1]) => Ok(()),
-            _ => {
+        let mut span = 1u64;
+        for (&extent, &stride) in self.shape.iter().zip(&*self.strides).skip(first).rev() {
+            if extent > 1 && stride != span && !self.shape.contains(&0) {
                 let found = format!("of strides {:?}", &*self.strides);
-                Err(Error::value(operator, argument, found, "dense"))
+                return Err(Error::value(operator, argument, found, expected));
             }
+            span = span.saturating_mul(extent);
         }
+        Ok(())
     }
 }
 

@@ -212,6 +212,8 @@ fn integers() {
         let sum = (u64::from(a) * u64::from(b)).wrapping_add(u64::from(b) << 17);
         Some((sum >> 23) as u32)
     });
+    check("packed_low", |a, b| Some(4 * ((a & 0xFFFF) + (b & 0xFFFF))));
+    check("multiply_low", |a, b| Some(a.wrapping_mul(b).wrapping_add(b)));
     check("shifts", |a, b| Some(a << (b & 31) ^ a >> (b & 31) ^ (a as i32 >> (b & 31)) as u32));
     check("bits", |a, b| {
         let rest = if b == 0 { 7 } else { b.leading_zeros() + 100 * b.trailing_zeros() };

@@ -6,14 +6,23 @@
 
 #[cfg(any(feature = "cuda", feature = "hip"))]
 mod agree;
+mod combine;
+mod dispatch;
 mod errors;
+mod far;
 mod graph;
 mod harness;
 mod large;
 mod layer_norm;
 mod norm;
+mod packet;
 mod plans;
 #[cfg(all(feature = "probes", feature = "cuda"))]
 mod probes;
+mod refusals;
 mod rms_norm;
 mod rope;
+mod router;
+mod router_plans;
+mod router_refusals;
+mod routings;

@@ -10,10 +10,12 @@ mod install;
 #[path = "../shared/linked.rs"]
 mod linked;
 mod python;
+mod router;
 mod scene;
 #[allow(dead_code)]
 #[path = "../simulated/simulator.rs"]
 mod simulator;
+mod workspace;
 
 #[global_allocator]
 static ALLOCATOR: allocations::Counting = allocations::Counting;

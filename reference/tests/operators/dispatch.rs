@@ -67,6 +67,35 @@ proptest! {
     }
 }
 
+/// Every row is in one tile, at most `tile_rows` of one expert are together, and no tile could take
+/// more.
+#[test]
+fn tiles_hold_rows_of_one_expert() {
+    let mut random = Random::new(7);
+    for tile_rows in [1, 2, 16, 64] {
+        for case in 0..200 {
+            let experts = 1 + random.below(9);
+            let count = random.below(300);
+            let ids = ids(&mut random, count, experts, case % 3);
+            let found = dispatch(&ids, 1, 0..experts).unwrap();
+            let tiles = found.tiles(tile_rows);
+            let ends = tiles.iter().skip(1).map(|tile| tile[1]).chain([found.pairs.len()]);
+            let mut next = 0;
+            for (&[expert, first], end) in tiles.iter().zip(ends) {
+                assert_eq!(first, next);
+                assert!((1..=tile_rows).contains(&(end - first)));
+                assert!(found.offsets[expert] <= first && end <= found.offsets[expert + 1]);
+                assert!(end - first == tile_rows || end == found.offsets[expert + 1]);
+                next = end;
+            }
+            assert_eq!(next, found.pairs.len());
+            assert!(tiles.len() <= count / tile_rows + experts.min(count));
+        }
+    }
+    let empty = dispatch(&[-1; 4], 2, 0..3).unwrap();
+    assert!(empty.tiles(16).is_empty());
+}
+
 #[test]
 fn refusals() {
     assert_eq!(

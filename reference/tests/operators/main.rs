@@ -15,3 +15,4 @@ mod rms_norm;
 mod rope;
 mod rounding;
 mod router;
+mod router_f32;

@@ -102,6 +102,17 @@ pub(super) fn source64(wave: &Wave, i: &Instruction, at: usize) -> ([u64; 64], u
     }
 }
 
+/// The lanes in which the low half of a source of 64 bits is defined.
+pub(super) fn known_low(wave: &Wave, i: &Instruction, at: usize) -> u64 {
+    match vector_index(i.src[at]) {
+        Some(at) => wave.defined[at],
+        None => {
+            let (_, undefined) = wave.scalar64(i, i.src[at]);
+            if undefined as u32 == 0 { u64::MAX } else { 0 }
+        }
+    }
+}
+
 /// Writes a result of 32 bits into the enabled lanes.
 #[inline(always)]
 pub(super) fn write(wave: &mut Wave, i: &Instruction, values: &Lanes, defined: u64) {
@@ -164,13 +175,25 @@ fn write_part(wave: &mut Wave, i: &Instruction, sdwa: &Sdwa, values: &Lanes, def
 /// Writes a result of 64 bits.
 #[inline(always)]
 pub(super) fn write64(wave: &mut Wave, i: &Instruction, values: &[u64; 64], defined: u64) {
+    write_halves(wave, i, values, defined, defined);
+}
+
+/// Writes 64 bits whose halves are not defined in the same lanes.
+#[inline(always)]
+pub(super) fn write_halves(
+    wave: &mut Wave,
+    i: &Instruction,
+    values: &[u64; 64],
+    defined_low: u64,
+    defined_high: u64,
+) {
     let (mut low, mut high) = ([0; 64], [0; 64]);
     for lane in 0..64 {
         low[lane] = values[lane] as u32;
         high[lane] = (values[lane] >> 32) as u32;
     }
-    write_register(wave, i.dst, &low, defined);
-    write_register(wave, i.dst + 1, &high, defined);
+    write_register(wave, i.dst, &low, defined_low);
+    write_register(wave, i.dst + 1, &high, defined_high);
 }
 
 /// A mask of lanes: the bits, and the lanes whose bit is defined.

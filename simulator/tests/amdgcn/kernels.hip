@@ -62,6 +62,29 @@ MAP(divide_u32, b == 0 ? 0 : a / b)
 MAP(remainder_i32, b == 0 ? 0 : uint32_t(int32_t(a) % int32_t(b | 1)))
 MAP(divide_u64, uint32_t((uint64_t(a) << 20 | b) / (uint64_t(b) + 1)))
 MAP(multiply_u64, uint32_t((uint64_t(a) * b + (uint64_t(b) << 17)) >> 23))
+
+// The high half of what is added was never written: compilers leave it so where only a low half counts.
+__device__ inline uint32_t low_of_multiply_add(uint32_t a, uint32_t b) {
+    uint32_t high;
+    asm volatile("" : "=v"(high));
+    uint64_t sum, addend = b | uint64_t(high) << 32;
+    asm("v_mad_u64_u32 %0, vcc, %1, %2, %3" : "=v"(sum) : "v"(a), "v"(b), "v"(addend) : "vcc");
+    return uint32_t(sum);
+}
+
+MAP(multiply_low, low_of_multiply_add(a, b))
+
+// Both results are of the low halves; the high ones were never written.
+__device__ inline uint32_t packed_of_low_halves(uint32_t a, uint32_t b) {
+    uint32_t high;
+    asm volatile("" : "=v"(high));
+    uint64_t first = u(float(a & 0xffff)) | uint64_t(high) << 32;
+    uint64_t second = u(float(b & 0xffff)) | uint64_t(high) << 32, sums;
+    asm("v_pk_add_f32 %0, %1, %2 op_sel_hi:[0,0]" : "=v"(sums) : "v"(first), "v"(second));
+    return uint32_t(f(uint32_t(sums))) + 3 * uint32_t(f(uint32_t(sums >> 32)));
+}
+
+MAP(packed_low, packed_of_low_halves(a, b))
 MAP(shifts, (a << (b & 31)) ^ (a >> (b & 31)) ^ uint32_t(int32_t(a) >> (b & 31)))
 MAP(bits, __builtin_popcount(a) + (b ? __builtin_clz(b) + 100 * __builtin_ctz(b) : 7))
 MAP(from_u64, u(float((uint64_t(a) << 32 | b))))

@@ -5,7 +5,7 @@ use half::f16;
 
 use super::super::instruction::Instruction;
 use super::super::opcodes::Opcode::*;
-use super::super::operands::{source64, write_register, write64};
+use super::super::operands::{source64, write_halves, write_register};
 use super::super::wave::{Lanes, Wave, vector_index};
 use super::half::{fused_multiply_add, maximum, minimum};
 
@@ -61,21 +61,33 @@ fn parts(i: &Instruction, at: usize, wide: &[u64; 64]) -> [Lanes; 2] {
 
 #[inline(always)]
 fn pair(wave: &mut Wave, i: &Instruction, f: impl Fn(f32, f32, f32) -> f32) -> bool {
-    let (a, known_a) = source64(wave, i, 0);
-    let (b, known_b) = source64(wave, i, 1);
-    let (c, known_c) = if i.sources > 2 { source64(wave, i, 2) } else { ([0; 64], u64::MAX) };
-    let (a, b, c) = (parts(i, 0, &a), parts(i, 1, &b), parts(i, 2, &c));
+    let mut sources = [[[0; 64]; 2]; 3];
+    let mut known = [u64::MAX; 2];
+    for (at, source) in sources.iter_mut().enumerate().take(usize::from(i.sources)) {
+        *source = parts(i, at, &source64(wave, i, at).0);
+        known[0] &= known_half(wave, i, at, i.op_sel);
+        known[1] &= known_half(wave, i, at, i.op_sel_hi);
+    }
+    let [a, b, c] = &sources;
     let mut out = [[0; 64]; 2];
     for (which, out) in out.iter_mut().enumerate() {
         for lane in 0..64 {
             let at = |parts: &[Lanes; 2]| f32::from_bits(parts[which][lane]);
-            out[lane] = f(at(&a), at(&b), at(&c)).to_bits();
+            out[lane] = f(at(a), at(b), at(c)).to_bits();
         }
     }
-    let defined = known_a & known_b & known_c;
-    write_register(wave, i.dst, &out[0], defined);
-    write_register(wave, i.dst + 1, &out[1], defined);
+    write_register(wave, i.dst, &out[0], known[0]);
+    write_register(wave, i.dst + 1, &out[1], known[1]);
     true
+}
+
+/// The lanes in which the half of a source that `select` chooses is defined: the other one, which is
+/// not read, need not be.
+fn known_half(wave: &Wave, i: &Instruction, at: usize, select: u8) -> u64 {
+    match vector_index(i.src[at]) {
+        Some(register) => wave.defined[register + usize::from(select >> at & 1)],
+        None => source64(wave, i, at).1,
+    }
 }
 
 /// `v_pk_mov_b32`: the low result is of the first source, the high one of the second. Each half has
@@ -86,17 +98,14 @@ fn move_pair(wave: &mut Wave, i: &Instruction) -> bool {
     let mut known = [0; 2];
     for (at, known) in known.iter_mut().enumerate() {
         let high = i.op_sel >> at & 1 == 1;
-        let (wide, defined) = source64(wave, i, at);
-        *known = match vector_index(i.src[at]) {
-            Some(register) => wave.defined[register + usize::from(high)],
-            None => defined,
-        };
+        let wide = source64(wave, i, at).0;
+        *known = known_half(wave, i, at, i.op_sel);
         for lane in 0..64 {
             let part = (wide[lane] >> if high { 32 } else { 0 }) as u32;
             out[lane] |= u64::from(part) << (32 * at);
         }
     }
-    write64(wave, i, &out, known[0] & known[1]);
+    write_halves(wave, i, &out, known[0], known[1]);
     true
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::instruction::Instruction;
 use super::super::opcodes::Opcode::*;
-use super::super::operands::{source, source64, write_mask, write64};
+use super::super::operands::{known_low, source, source64, write_halves, write_mask, write64};
 use super::super::wave::Wave;
 
 #[inline(always)]
@@ -70,8 +70,10 @@ fn multiply_add(
         out[lane] = value;
         carries |= u64::from(carried) << lane;
     }
-    let defined = known_a & known_b & known_c;
-    write64(wave, i, &out, defined);
-    write_mask(wave, i.sdst, carries, defined);
+    // Nothing is carried downwards: the low half does not depend on what is added to the high one.
+    let low = known_a & known_b & known_low(wave, i, 2);
+    let high = known_a & known_b & known_c;
+    write_halves(wave, i, &out, low, high);
+    write_mask(wave, i.sdst, carries, high);
     true
 }

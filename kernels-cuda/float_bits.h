@@ -1,0 +1,1 @@
+../src/float_bits.h
