@@ -25,4 +25,5 @@ mod rope;
 mod router;
 mod router_plans;
 mod router_refusals;
+mod router_rows;
 mod routings;
