@@ -412,7 +412,7 @@ fn every_pattern_of_nan_and_infinity_gives_distinct_experts() {
     for kind in 0..4 {
         let rows = (0..patterns).flat_map(|pattern| {
             // Odd, so that a part of the patterns has all bits in it.
-            let bits = pattern.wrapping_mul((1 << 16) / patterns | 1);
+            let bits = pattern.wrapping_mul(((1 << 16) / patterns) | 1);
             (0..16u32).map(move |expert| match (bits >> expert & 1, kind) {
                 (0, _) => bf16::from_f32((expert * 5 % 7) as f32),
                 (_, 3) => bf16::from_f32(mixed[((bits + expert) % 3) as usize]),
