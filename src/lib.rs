@@ -6,6 +6,7 @@
 //! | residual addition and RMS norm | [`rms_norm()`] |
 //! | clip, rotate, append to the KV cache | [`rope()`] |
 //! | top-k router | [`router()`] |
+//! | load histogram, load-balancing and z-loss | [`router_loss()`] |
 //! | pairs of token and expert sorted by expert | [`dispatch()`] |
 //! | sum of expert outputs and residual | [`combine()`] |
 //! | rows to and from another device | [`packet_pack()`], [`packet_unpack()`] |
@@ -56,6 +57,7 @@ pub mod probe;
 mod rms_norm;
 mod rope;
 mod router;
+mod router_loss;
 mod stream;
 mod tensor;
 #[cfg(test)]
@@ -75,6 +77,7 @@ pub use packet::{PacketPack, PacketUnpack, packet_pack, packet_trailer, packet_u
 pub use rms_norm::rms_norm;
 pub use rope::{Pairing, Rope, rope};
 pub use router::{ExpertGroups, Router, RouterInput, Scoring, router};
+pub use router_loss::{RouterLoss, router_loss, router_loss_workspace_bytes};
 pub use stream::{Event, Stream};
 pub use tensor::{MAX_RANK, Tensor, TensorMut};
 
@@ -87,6 +90,8 @@ pub(crate) const KERNELS: &[(&str, &[&str])] = &[
     ("rms_norm", &rms_norm::ENTRIES),
     ("rope", &rope::ENTRIES),
     ("router", &router::ENTRIES),
+    ("router_loss", &router_loss::ENTRIES),
+    ("router_loss_reduce", &router_loss::REDUCE_ENTRIES),
     ("router_select", &router::SELECT_ENTRIES),
 ];
 

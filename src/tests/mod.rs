@@ -21,3 +21,4 @@ mod probes;
 mod rms_norm;
 mod rope;
 mod router;
+mod router_loss;
