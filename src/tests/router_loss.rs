@@ -115,7 +115,7 @@ fn check_as<T: Float>(case: &Case) -> Result<(), String> {
         ids.extend((0..case.top_k).map(|_| match random.u32(..8) {
             0 => outside[random.usize(..4)],
             _ if padding => outside[random.usize(..4)],
-            _ => random.i32(..case.experts as i32),
+            _ => random.i32(0..case.experts as i32),
         }));
     }
     let rows = logits.chunks(stride);
@@ -125,15 +125,17 @@ fn check_as<T: Float>(case: &Case) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     let counts: Vec<i32> = want.counts.iter().map(|&count| count as i32).collect();
 
-    // What rounds, at most, in units of UNIT_F32. A probability: 5, of which every sum of positive
-    // numbers keeps the share. A sum over tokens: 32 of a warp, 8 warps, one for each chunk. A loss: a
-    // mean, a product and an addition for each expert, three factors.
-    let chunks = case.tokens.div_ceil(256) as f64;
-    let sum = 32.0 + 8.0 + chunks;
-    let mean = 5.0 + sum + 1.0;
-    let loss = mean + 1.0 + case.experts as f64 + 4.0;
-    // A second softmax is of numbers up to 1, each off by 5 units of itself, twice in its quotient.
-    let second = loss + 10.0;
+    // What rounds, at most, in units of UNIT_F32. A probability: exponential, sum and quotient, 4.4, of
+    // which every sum of positive numbers keeps the share. A sum over tokens: a warp's, the 8 warps', the
+    // chunks'; the first addition of each is to 0. A loss: a mean, a product and an addition for each
+    // expert that was chosen, three factors.
+    let fewer = |count: usize| count.saturating_sub(1) as f64;
+    let chunk = case.tokens.min(256);
+    let sum = fewer(chunk.div_ceil(8)) + fewer(chunk.min(8)) + fewer(case.tokens.div_ceil(256));
+    let mean = 4.4 + sum + 1.0;
+    let loss = mean + 1.0 + fewer(case.experts.min(ids.len())) + 3.0;
+    // A second softmax is of numbers up to 1, each off by 4.4 units of itself, twice in its quotient.
+    let second = loss + 2.0 * 4.4;
     // log(sum): off by 2^-25 by itself, by what it is of, and by its last rounding. `size` is an upper
     // bound of the logarithms' magnitudes.
     let finite = dense.iter().filter(|x| x.is_finite()).fold(0.0, |most: f64, x| most.max(x.abs()));
