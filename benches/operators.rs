@@ -14,6 +14,7 @@ mod grouped_gemm;
 mod layer_norm;
 mod linear;
 mod norm;
+mod packet;
 mod rms_norm;
 mod rope;
 mod router;
@@ -36,7 +37,15 @@ criterion_group!(
 );
 
 /// What runs on devices.
-const DEVICE_BENCHES: [&DeviceBench; 3] = [&layer_norm::DEVICE, &rms_norm::DEVICE, &rope::DEVICE];
+const DEVICE_BENCHES: [&DeviceBench; 7] = [
+    &layer_norm::DEVICE,
+    &rms_norm::DEVICE,
+    &rope::DEVICE,
+    &dispatch::DEVICE,
+    &combine::DEVICE,
+    &packet::DEVICE,
+    &router::DEVICE,
+];
 
 fn main() {
     let devices = device::devices();

@@ -1,7 +1,9 @@
 //! Device operators: bytes become extents and a seed, which go through the check of the operator's
 //! test. Without a device there is nothing to run on; `simulate sm_90a cargo fuzz run ...` has one.
 
-use crate::tests::{layer_norm::LAYER_NORM, norm, rms_norm::RMS_NORM, rope};
+use crate::tests::{
+    combine, dispatch, layer_norm::LAYER_NORM, norm, packet, rms_norm::RMS_NORM, rope, router,
+};
 use expertile::{Dtype, Pairing};
 
 /// Takes bytes one after the other, zeros when they are used up.
@@ -77,4 +79,90 @@ fn norm(operator: &norm::Operator, data: &[u8]) {
         seed: bytes.seed(),
     };
     norm::check(operator, &case).unwrap_or_else(|error| panic!("{case:?}: {error}"));
+}
+
+/// One call of `dispatch`.
+pub fn dispatch(data: &[u8]) {
+    let mut bytes = Bytes(data.iter());
+    let experts = 1 + bytes.below(600);
+    let first = bytes.below(experts);
+    let case = dispatch::Case {
+        tokens: bytes.below(1200),
+        top_k: 1 + bytes.below(16),
+        experts,
+        first,
+        local: 1 + bytes.below((experts - first).min(256)),
+        tile_rows: bytes.number(&[16, 32, 64, 128, 256]),
+        kind: bytes.below(dispatch::KINDS.into()) as u8,
+        seed: bytes.seed(),
+    };
+    dispatch::check(&case).unwrap_or_else(|error| panic!("{case:?}: {error}"));
+}
+
+/// One call of `combine`.
+pub fn combine(data: &[u8]) {
+    let mut bytes = Bytes(data.iter());
+    let case = combine::Case {
+        tokens: bytes.below(12),
+        top_k: 1 + bytes.below(16),
+        expert_rows: bytes.below(60),
+        hidden_8: 1 + bytes.below(1100),
+        gap_8: bytes.below(3),
+        dtype: bytes.dtype(),
+        residual: bytes.below(3) as u8,
+        scale: bytes.number(&[1.0, 1e-3, 300.0]),
+        special: bytes.below(2) == 1,
+        seed: bytes.seed(),
+    };
+    combine::check(&case).unwrap_or_else(|error| panic!("{case:?}: {error}"));
+}
+
+/// Packets packed and taken apart.
+pub fn packet(data: &[u8]) {
+    let mut bytes = Bytes(data.iter());
+    let experts = 1 + bytes.below(20);
+    let case = packet::Case {
+        tokens: bytes.below(30),
+        top_k: 1 + bytes.below(6),
+        experts,
+        local: 1 + bytes.below(experts),
+        hidden_8: 1 + bytes.below(300),
+        gaps: [bytes.below(3), bytes.below(3)],
+        room: bytes.below(44) as i32 - 4,
+        dtype: bytes.dtype(),
+        seed: bytes.seed(),
+    };
+    packet::check(&case).unwrap_or_else(|error| panic!("{case:?}: {error}"));
+}
+
+/// One call of `router`.
+pub fn router(data: &[u8]) {
+    let mut bytes = Bytes(data.iter());
+    let count = 1 + bytes.below(32);
+    let groups = bytes.number(&[None, Some(count)]);
+    let (experts, groups) = match groups {
+        None => (1 + bytes.below(256), None),
+        Some(count) => {
+            let experts = count * (1 + bytes.below(256 / count));
+            (experts, Some((count, 1 + bytes.below(count))))
+        }
+    };
+    let most = groups.map_or(experts, |(count, chosen)| chosen * (experts / count));
+    let case = router::Case {
+        tokens: bytes.below(12),
+        experts,
+        top_k: 1 + bytes.below(most.min(16)),
+        hidden_8: bytes.below(2) * (1 + bytes.below(800)),
+        gap: bytes.below(3),
+        dtype: bytes.dtype(),
+        scoring: bytes.below(router::SCORINGS.into()) as u8,
+        groups,
+        kind: bytes.below(4) as u8,
+        forced: bytes.below(5) == 1,
+        scale: bytes.number(&[1.0, 2.5]),
+        round_logits: bytes.below(2) == 1,
+        more: bytes.below(2) == 1,
+        seed: bytes.seed(),
+    };
+    router::check(&case).unwrap_or_else(|error| panic!("{case:?}: {error}"));
 }

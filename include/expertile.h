@@ -108,6 +108,15 @@
 // `residual` is added and the sum replaces it; `sum` is all zero.
 #define EXPERTILE_RESIDUAL_UPDATE 3
 
+// Nothing is added; `residual` is all zero.
+#define EXPERTILE_COMBINE_SUM 0
+
+// `residual` is added.
+#define EXPERTILE_COMBINE_ADD 1
+
+// `out` is added to, in place; `residual` is all zero.
+#define EXPERTILE_COMBINE_UPDATE 2
+
 // An open device with its kernels loaded; any thread may use it. Handles are numbers: one that was
 // closed is refused and never comes again.
 typedef struct expertile_device expertile_device;
@@ -198,6 +207,86 @@ typedef struct expertile_norm_args {
     // [tokens, hidden]; written
     struct expertile_tensor out;
 } expertile_norm_args;
+
+// The arguments of `expertile_dispatch`. The tensors are i32 and dense.
+typedef struct expertile_dispatch_args {
+    // sizeof(expertile_dispatch_args)
+    uint32_t struct_size;
+    // rows of a tile: 16, 32, 64, 128 or 256
+    uint32_t tile_rows;
+    // the first local expert, as ids number them
+    uint32_t first_expert;
+    // behind the last local expert: at most 256 more
+    uint32_t end_expert;
+    // [tokens, top_k]; any value
+    struct expertile_tensor ids;
+    // [tokens * top_k]; written
+    struct expertile_tensor pairs;
+    // [tokens, top_k]; written
+    struct expertile_tensor rows;
+    // [local experts + 1]; written
+    struct expertile_tensor offsets;
+    // [local experts]; written
+    struct expertile_tensor counts;
+    // [tokens * top_k / tile_rows + min(local experts, tokens * top_k), 2]; written
+    struct expertile_tensor tiles;
+    // [1]; written
+    struct expertile_tensor tile_count;
+} expertile_dispatch_args;
+
+// The arguments of `expertile_combine`. All but `rows` have one type of elements: bf16, f16 or f32.
+typedef struct expertile_combine_args {
+    // sizeof(expertile_combine_args)
+    uint32_t struct_size;
+    // EXPERTILE_COMBINE_SUM, ...
+    int32_t mode;
+    // [expert_rows, hidden]
+    struct expertile_tensor expert_out;
+    // [tokens, top_k], i32, dense; a row outside of expert_out adds nothing
+    struct expertile_tensor rows;
+    // [tokens, hidden]
+    struct expertile_tensor residual;
+    // [tokens, hidden]; written
+    struct expertile_tensor out;
+} expertile_combine_args;
+
+// The arguments of `expertile_packet_pack`.
+typedef struct expertile_packet_pack_args {
+    // sizeof(expertile_packet_pack_args)
+    uint32_t struct_size;
+    // 0
+    uint32_t reserved;
+    // [tokens, hidden], bf16, f16 or f32
+    struct expertile_tensor x;
+    // [tokens, top_k], i32, dense
+    struct expertile_tensor ids;
+    // [tokens, top_k], f32, dense
+    struct expertile_tensor weights;
+    // [tokens * top_k], i32, dense: of `expertile_dispatch`
+    struct expertile_tensor pairs;
+    // [local experts + 1], i32, dense: of `expertile_dispatch`; the last is read
+    struct expertile_tensor offsets;
+    // [packets, hidden + 16 bytes of elements], as x; written
+    struct expertile_tensor packets;
+} expertile_packet_pack_args;
+
+// The arguments of `expertile_packet_unpack`.
+typedef struct expertile_packet_unpack_args {
+    // sizeof(expertile_packet_unpack_args)
+    uint32_t struct_size;
+    // 0
+    uint32_t reserved;
+    // [packets, hidden + 16 bytes of elements], as x
+    struct expertile_tensor packets;
+    // [packets, hidden], bf16, f16 or f32; written
+    struct expertile_tensor x;
+    // [packets, 1], i32, dense; written
+    struct expertile_tensor ids;
+    // [packets, 1], f32, dense; written
+    struct expertile_tensor weights;
+    // [packets], i32, dense; written
+    struct expertile_tensor pairs;
+} expertile_packet_unpack_args;
 
 #ifdef __cplusplus
 extern "C" {
@@ -313,6 +402,113 @@ int32_t expertile_rms_norm(struct expertile_device *device,
                            void *workspace,
                            size_t workspace_bytes,
                            void *stream);
+
+// Whether `expertile_dispatch` takes such arguments on the device: EXPERTILE_OK, or the status that it would
+// return. Addresses are not looked at and may be null.
+int32_t expertile_supports_dispatch(struct expertile_device *device,
+                                    const struct expertile_dispatch_args *args);
+
+// Stores the bytes of workspace that `expertile_dispatch` needs for such arguments: 0 for
+// few pairs. Addresses
+// are not looked at and may be null.
+int32_t expertile_dispatch_workspace_bytes(struct expertile_device *device,
+                                           const struct expertile_dispatch_args *args,
+                                           size_t *bytes);
+
+// Sorts the (token, slot) pairs by expert, stably, and says where each expert's rows and tiles are.
+//
+// A pair is token * top_k + slot; it is local if its id is one of first_expert to end_expert, the last one
+// excluded. Rows are the local pairs, ordered by expert and then by pair. With e counted from first_expert:
+//
+//   pairs[row]  = the pair of the row; -1 past the last row
+//   rows[pair]  = the row of the pair; -1 if it is not local
+//   counts[e]   = rows of expert e
+//   offsets[e]  = first row of expert e; offsets[local experts] = all rows
+//   tiles[i]    = e and first row of the i-th piece of at most tile_rows rows of one expert, in order;
+//                 -1, -1 past the last
+//   tile_count  = the tiles
+//
+// There are 1 to 256 local experts, 1 to 16 slots of a token and less than 2^31 pairs. With all experts,
+// counts and offsets are the layout of an all-to-all. One launch up to 4096 pairs, two beyond; what the
+// workspace holds does not matter. Zero tokens launch as well: offsets, counts and tile_count become 0.
+int32_t expertile_dispatch(struct expertile_device *device,
+                           const struct expertile_dispatch_args *args,
+                           void *workspace,
+                           size_t workspace_bytes,
+                           void *stream);
+
+// Whether `expertile_combine` takes such arguments on the device: EXPERTILE_OK, or the status that it would
+// return. Addresses are not looked at and may be null.
+int32_t expertile_supports_combine(struct expertile_device *device,
+                                   const struct expertile_combine_args *args);
+
+// Stores the bytes of workspace that `expertile_combine` needs for such arguments: 0 today. Addresses
+// are not looked at and may be null.
+int32_t expertile_combine_workspace_bytes(struct expertile_device *device,
+                                          const struct expertile_combine_args *args,
+                                          size_t *bytes);
+
+// Adds each token's expert outputs in the order of its slots, then the residual.
+//
+//   out[t, :] = expert_out[rows[t, 0], :] + expert_out[rows[t, 1], :] + ... + residual[t, :]
+//
+// hidden is a multiple of 8 from 8 to 65536, top_k from 1 to 16; rows of elements may have strides,
+// multiples of 8. Sums are f32; the result is rounded once. A single term is copied bit for bit; without
+// any the result is 0. Zero tokens launch nothing.
+int32_t expertile_combine(struct expertile_device *device,
+                          const struct expertile_combine_args *args,
+                          void *workspace,
+                          size_t workspace_bytes,
+                          void *stream);
+
+// Whether `expertile_packet_pack` takes such arguments on the device: EXPERTILE_OK, or the status that it would
+// return. Addresses are not looked at and may be null.
+int32_t expertile_supports_packet_pack(struct expertile_device *device,
+                                       const struct expertile_packet_pack_args *args);
+
+// Stores the bytes of workspace that `expertile_packet_pack` needs for such arguments: 0 today. Addresses
+// are not looked at and may be null.
+int32_t expertile_packet_pack_workspace_bytes(struct expertile_device *device,
+                                              const struct expertile_packet_pack_args *args,
+                                              size_t *bytes);
+
+// Writes a packet for each row that `expertile_dispatch` found: a row of x and 16 bytes, the pair (i32), its
+// id (i32), its weight (f32) and 0. At most as many as there are packets; others are untouched.
+//
+//   packets[row] = x[pairs[row] / top_k], pairs[row], ids[pairs[row]], weights[pairs[row]], 0
+//       for row < offsets[local experts]
+//
+// hidden is a multiple of 8; addresses and strides of rows are multiples of 16 bytes. Bits are copied. The receiver
+// takes packets apart, dispatches them with top_k 1 to its own experts, and combines the results with
+// top_k 1 and no residual: they come back in the order of the packets. No pairs or no packets launch nothing.
+int32_t expertile_packet_pack(struct expertile_device *device,
+                              const struct expertile_packet_pack_args *args,
+                              void *workspace,
+                              size_t workspace_bytes,
+                              void *stream);
+
+// Whether `expertile_packet_unpack` takes such arguments on the device: EXPERTILE_OK, or the status that it would
+// return. Addresses are not looked at and may be null.
+int32_t expertile_supports_packet_unpack(struct expertile_device *device,
+                                         const struct expertile_packet_unpack_args *args);
+
+// Stores the bytes of workspace that `expertile_packet_unpack` needs for such arguments: 0 today. Addresses
+// are not looked at and may be null.
+int32_t expertile_packet_unpack_workspace_bytes(struct expertile_device *device,
+                                                const struct expertile_packet_unpack_args *args,
+                                                size_t *bytes);
+
+// Takes packets of `expertile_packet_pack` apart.
+//
+//   x[i], pairs[i], ids[i, 0], weights[i, 0] = packets[i]
+//
+// hidden is a multiple of 8; addresses and strides of rows are multiples of 16 bytes. Bits are copied. Zero packets
+// launch nothing.
+int32_t expertile_packet_unpack(struct expertile_device *device,
+                                const struct expertile_packet_unpack_args *args,
+                                void *workspace,
+                                size_t workspace_bytes,
+                                void *stream);
 
 #ifdef __cplusplus
 }  // extern "C"

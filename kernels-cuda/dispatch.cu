@@ -17,7 +17,7 @@
 // no atomics, so nothing depends on who comes first.
 //
 // Few pairs are one block and one launch: a second launch costs more than the pairs. Many are two:
-// dispatch_count writes the histogram of each chunk, and each block of dispatch_place reads all.
+// dispatch_i32_count writes the histogram of each chunk, and each block of dispatch_i32_place reads all.
 //
 // Budget: 1024 threads; 46088 B shared; 0 B spilled; registers: 32 sm_80, 42 sm_89, 32 sm_90a.
 // Keeps: VOTE, POPC; in PTX: vote.sync.ballot, popc.b32.
@@ -192,7 +192,7 @@ __device__ inline void store_layout(const DispatchParams &p, const Experts &expe
 }
 
 extern "C" __global__ void __launch_bounds__(DISPATCH_MAX_THREADS)
-    dispatch_count(const __grid_constant__ DispatchParams p) {
+    dispatch_i32_count(const __grid_constant__ DispatchParams p) {
     __shared__ WarpCounts counts;
     count_pairs(p, counts[threadIdx.x / WARP_THREADS]);
     __syncthreads();
@@ -202,7 +202,7 @@ extern "C" __global__ void __launch_bounds__(DISPATCH_MAX_THREADS)
 }
 
 extern "C" __global__ void __launch_bounds__(DISPATCH_MAX_THREADS)
-    dispatch_place(const __grid_constant__ DispatchParams p) {
+    dispatch_i32_place(const __grid_constant__ DispatchParams p) {
     __shared__ WarpCounts counts;
     __shared__ Experts experts;
     uint32_t warp = threadIdx.x / WARP_THREADS;

@@ -1,8 +1,8 @@
 // Packets: rows on their way to another device. Reference: src/tests/packet.rs. Contract:
 // PacketPackParams, PacketUnpackParams.
 //
-// packet_pack: packets[r] = x[pairs[r] / top_k], then the trailer of pair pairs[r], for every row r
-// that dispatch counted. packet_unpack takes them apart again. Nothing is computed.
+// packet_any_pack: packets[r] = x[pairs[r] / top_k], then the trailer of pair pairs[r], for every row r
+// that dispatch counted. packet_any_unpack takes them apart again. Nothing is computed.
 //
 // Mapping: a packet has 2^lane_bits threads, each with every 2^lane_bits-th vector of it, four at
 // a time; the first one has the trailer as well.
@@ -58,7 +58,7 @@ __device__ inline void copy_row(void *to, uint64_t to_first, const void *from, u
 }
 
 extern "C" __global__ void __launch_bounds__(PACKET_THREADS)
-    packet_pack(const __grid_constant__ PacketPackParams p) {
+    packet_any_pack(const __grid_constant__ PacketPackParams p) {
     Place place = place_of(p.lane_bits);
     uint32_t count = static_cast<uint32_t>(max(p.row_count[0], 0));
     uint32_t rows = min(min(count, p.packet_count), p.pair_count);
@@ -81,7 +81,7 @@ extern "C" __global__ void __launch_bounds__(PACKET_THREADS)
 }
 
 extern "C" __global__ void __launch_bounds__(PACKET_THREADS)
-    packet_unpack(const __grid_constant__ PacketUnpackParams p) {
+    packet_any_unpack(const __grid_constant__ PacketUnpackParams p) {
     Place place = place_of(p.lane_bits);
     for (uint64_t row = place.first; row < p.packet_count; row += place.step) {
         uint64_t packet = row * p.packet_stride;

@@ -32,7 +32,7 @@
 constexpr uint32_t WARPS = ROUTER_THREADS / WARP_THREADS;
 
 constexpr uint32_t EXPERTS = 8;
-static_assert(ROUTER_EXPERTS_AT_ONCE % EXPERTS == 0, "router_logits_* takes whole tiles");
+static_assert(ROUTER_EXPERTS_AT_ONCE % EXPERTS == 0, "router_*_logits takes whole tiles");
 
 // The sums of a block's warps.
 template <uint32_t TOKENS>
@@ -232,16 +232,16 @@ extern "C" __global__ void __launch_bounds__(ROUTER_THREADS, 2)
 }
 
 extern "C" __global__ void __launch_bounds__(ROUTER_THREADS, 2)
-    router_logits_bf16(const __grid_constant__ RouterParams p) {
+    router_bf16_logits(const __grid_constant__ RouterParams p) {
     logits<bf16>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(ROUTER_THREADS, 2)
-    router_logits_f16(const __grid_constant__ RouterParams p) {
+    router_f16_logits(const __grid_constant__ RouterParams p) {
     logits<f16>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(ROUTER_THREADS, 2)
-    router_logits_f32(const __grid_constant__ RouterParams p) {
+    router_f32_logits(const __grid_constant__ RouterParams p) {
     logits<float>(p);
 }

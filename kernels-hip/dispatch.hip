@@ -17,7 +17,7 @@
 // expert: no atomics, so nothing depends on who comes first.
 //
 // Few pairs are one workgroup and one launch: a second launch costs more than the pairs. Many are
-// two: dispatch_count writes the histogram of each chunk, and each workgroup of dispatch_place
+// two: dispatch_i32_count writes the histogram of each chunk, and each workgroup of dispatch_i32_place
 // reads all.
 //
 // Budget: 1024 threads; 29704 B LDS; 0 B scratch; registers: 45 gfx90a, 45 gfx942, 45 gfx950.
@@ -190,7 +190,7 @@ __device__ inline void store_layout(const DispatchParams &p, const Experts &expe
 }
 
 extern "C" __global__ __attribute__((amdgpu_flat_work_group_size(64, DISPATCH_MAX_THREADS))) void
-dispatch_count(const DispatchParams p) {
+dispatch_i32_count(const DispatchParams p) {
     __shared__ WaveCounts counts;
     count_pairs(p, counts[workitem_id_x() / WAVE_THREADS]);
     workgroup_barrier();
@@ -200,7 +200,7 @@ dispatch_count(const DispatchParams p) {
 }
 
 extern "C" __global__ __attribute__((amdgpu_flat_work_group_size(64, DISPATCH_MAX_THREADS))) void
-dispatch_place(const DispatchParams p) {
+dispatch_i32_place(const DispatchParams p) {
     __shared__ WaveCounts counts;
     __shared__ Experts experts;
     uint32_t wave = workitem_id_x() / WAVE_THREADS;

@@ -1,8 +1,8 @@
 // Packets: rows on their way to another device. Reference: src/tests/packet.rs. Contract:
 // PacketPackParams, PacketUnpackParams.
 //
-// packet_pack: packets[r] = x[pairs[r] / top_k], then the trailer of pair pairs[r], for every row r
-// that dispatch counted. packet_unpack takes them apart again. Nothing is computed.
+// packet_any_pack: packets[r] = x[pairs[r] / top_k], then the trailer of pair pairs[r], for every row r
+// that dispatch counted. packet_any_unpack takes them apart again. Nothing is computed.
 //
 // Mapping: a packet has 2^lane_bits threads, each with every 2^lane_bits-th vector of it, four at
 // a time; the first one has the trailer as well.
@@ -60,7 +60,7 @@ __device__ inline void copy_row(void *to, uint64_t to_first, const void *from, u
 
 extern "C" __global__
     __attribute__((amdgpu_flat_work_group_size(PACKET_THREADS, PACKET_THREADS))) void
-    packet_pack(const PacketPackParams p) {
+    packet_any_pack(const PacketPackParams p) {
     Place place = place_of(p.lane_bits);
     int32_t signed_count = p.row_count[0];
     uint32_t count = signed_count > 0 ? static_cast<uint32_t>(signed_count) : 0;
@@ -85,7 +85,7 @@ extern "C" __global__
 
 extern "C" __global__
     __attribute__((amdgpu_flat_work_group_size(PACKET_THREADS, PACKET_THREADS))) void
-    packet_unpack(const PacketUnpackParams p) {
+    packet_any_unpack(const PacketUnpackParams p) {
     Place place = place_of(p.lane_bits);
     for (uint64_t row = place.first; row < p.packet_count; row += place.step) {
         uint64_t packet = row * p.packet_stride;

@@ -33,7 +33,7 @@
 constexpr uint32_t TEAMS = ROUTER_THREADS / TEAM_THREADS;
 
 constexpr uint32_t EXPERTS = 8;
-static_assert(ROUTER_EXPERTS_AT_ONCE % EXPERTS == 0, "router_logits_* takes whole tiles");
+static_assert(ROUTER_EXPERTS_AT_ONCE % EXPERTS == 0, "router_*_logits takes whole tiles");
 
 // The sums of a workgroup's teams.
 template <uint32_t TOKENS>
@@ -255,16 +255,16 @@ router_f32(const RouterParams p) {
 }
 
 extern "C" __global__ __attribute__((amdgpu_flat_work_group_size(ROUTER_THREADS, ROUTER_THREADS))) void
-router_logits_bf16(const RouterParams p) {
+router_bf16_logits(const RouterParams p) {
     logits<bf16>(p);
 }
 
 extern "C" __global__ __attribute__((amdgpu_flat_work_group_size(ROUTER_THREADS, ROUTER_THREADS))) void
-router_logits_f16(const RouterParams p) {
+router_f16_logits(const RouterParams p) {
     logits<f16>(p);
 }
 
 extern "C" __global__ __attribute__((amdgpu_flat_work_group_size(ROUTER_THREADS, ROUTER_THREADS))) void
-router_logits_f32(const RouterParams p) {
+router_f32_logits(const RouterParams p) {
     logits<float>(p);
 }

@@ -11,7 +11,7 @@ use crate::tensor::{Layout, Tensor, TensorMut};
 use std::ops::Range;
 
 /// Every entry of the image.
-pub(crate) const ENTRIES: [&str; 2] = ["dispatch_count", "dispatch_place"];
+pub(crate) const ENTRIES: [&str; 2] = ["dispatch_i32_count", "dispatch_i32_place"];
 
 /// The arguments of [`dispatch`](crate::dispatch()).
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Plan {
         if self.chunks > 1 { self.chunks.into() } else { 0 }
     }
 
-    fn geometry(&self) -> Geometry {
+    pub(crate) fn geometry(&self) -> Geometry {
         Geometry { grid: [self.chunks, 1, 1], threads: self.threads, shared_bytes: 0 }
     }
 }

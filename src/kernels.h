@@ -66,11 +66,11 @@ typedef struct NormParams {
 } NormParams;
 
 // The top-k router: reference/router.rs, reference/router_f32.rs (the bits), src/router.rs.
-// Entries, each for bf16, f16 and f32: router_* from h to weights, router_logits_* the logits alone,
+// Entries, each for bf16, f16 and f32: router_* from h to weights, router_*_logits the logits alone,
 // router_select_* from given logits to weights.
 // Threads of a block: ROUTER_THREADS. The order of a logit's sum depends on hidden alone.
-// Grid: router_* and router_logits_*: x goes through the tiles of tokens_per_block tokens;
-// router_logits_*: y = ceil(experts / ROUTER_EXPERTS_AT_ONCE). router_select_*: x goes through the
+// Grid: router_* and router_*_logits: x goes through the tiles of tokens_per_block tokens;
+// router_*_logits: y = ceil(experts / ROUTER_EXPERTS_AT_ONCE). router_select_*: x goes through the
 // tiles of ROUTER_SELECTED_AT_ONCE tokens.
 #define ROUTER_THREADS 256
 #define ROUTER_MAX_EXPERTS 256
@@ -140,8 +140,8 @@ typedef struct RouterLossParams {
 } RouterLossParams;
 
 // The (token, slot) pairs sorted by expert: reference/dispatch.rs, src/dispatch.rs.
-// Entries: dispatch_count, dispatch_place. Without histograms dispatch_place is one block that does
-// it all; with them, dispatch_count first writes one for each chunk of pairs, both in chunks
+// Entries: dispatch_i32_count, dispatch_i32_place. Without histograms dispatch_i32_place is one block that does
+// it all; with them, dispatch_i32_count first writes one for each chunk of pairs, both in chunks
 // blocks. A block is whole warps, as many as have a part of chunk_pairs.
 #define DISPATCH_MAX_EXPERTS 256
 #define DISPATCH_MAX_TOP_K 16
@@ -190,7 +190,7 @@ typedef struct CombineParams {
 } CombineParams;
 
 // Rows on their way to another device: src/packet.rs. A packet is a row of x and a PacketTrailer.
-// Entries: packet_pack, packet_unpack. Elements have no type here: rows are vectors of 16 bytes. A
+// Entries: packet_any_pack, packet_any_unpack. Elements have no type here: rows are vectors of 16 bytes. A
 // packet has 1 << lane_bits threads, from 16 to PACKET_MAX_LANES; blocks go through the packets.
 #define PACKET_THREADS 256
 #define PACKET_MAX_LANES 128

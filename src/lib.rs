@@ -135,10 +135,24 @@ pub fn dbrx_plans(
     let rope = [1, 4096].map(|tokens| {
         (rope::ENTRIES[0], rope::plan(Dtype::Bf16, tokens, 48 + 2 * 8, 128, multiprocessors).0)
     });
+    // Dispatch: its last launch.
+    let dispatch = [1, 4096].map(|tokens: u32| {
+        (dispatch::ENTRIES[1], dispatch::plan(4 * tokens, multiprocessors, wave_threads).geometry())
+    });
+    let combine = [1, 4096]
+        .map(|tokens| (combine::ENTRIES[0], combine::plan(tokens, 768, multiprocessors).0));
+    let packet = [1, 4096]
+        .map(|tokens: u32| (packet::ENTRIES[0], packet::plan(4 * tokens, 768, multiprocessors).0));
+    let router = [1, 4096]
+        .map(|tokens| (router::ENTRIES[0], router::plan(tokens, 16, false, multiprocessors).0));
     [
+        ("combine", combine),
+        ("dispatch", dispatch),
         ("layer_norm", norm(layer_norm::ENTRIES[0])),
+        ("packet", packet),
         ("rms_norm", norm(rms_norm::ENTRIES[0])),
         ("rope", rope),
+        ("router", router),
     ]
     .into_iter()
 }

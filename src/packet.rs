@@ -10,7 +10,7 @@ use crate::stream::Stream;
 use crate::tensor::{Layout, Tensor, TensorMut};
 
 /// Every entry of the image.
-pub(crate) const ENTRIES: [&str; 2] = ["packet_pack", "packet_unpack"];
+pub(crate) const ENTRIES: [&str; 2] = ["packet_any_pack", "packet_any_unpack"];
 
 /// The arguments of [`packet_pack`](crate::packet_pack()).
 #[derive(Debug)]
@@ -64,11 +64,12 @@ pub(crate) fn plan(packets: u32, vectors: u32, multiprocessors: u32) -> (Geometr
 /// The number of packets and the vectors of a row.
 fn extents(operator: &'static str, packets: u64, hidden: u64, dtype: Dtype) -> Result<(u32, u32)> {
     crate::norm::entry(operator, &[""; 3], dtype)?;
-    let vectors = u32::try_from(hidden * dtype.bytes() / 16).unwrap_or(0);
-    if vectors == 0 || !hidden.is_multiple_of(8) {
-        let supported = "multiples of 8 from 8 on";
+    let max = u64::from(u32::MAX - 7);
+    if !(8..=max).contains(&hidden) || !hidden.is_multiple_of(8) {
+        let supported = format!("multiples of 8 from 8 to {max}");
         return Err(Error::unsupported(operator, format!("hidden {hidden}"), supported));
     }
+    let vectors = (hidden * dtype.bytes() / 16) as u32;
     let Ok(packets) = i32::try_from(packets) else {
         return Err(Error::unsupported(operator, format!("{packets} packets"), "less than 2^31"));
     };
@@ -95,12 +96,13 @@ fn row_stride(operator: &'static str, argument: &'static str, layout: &Layout) -
 
 type Checked<'t> = (&'static str, &'t Layout, Dtype, &'t [u64]);
 
-/// Device, shape and dtype of each argument; integers and weights are dense as well.
+/// Device, dtype and shape of each argument.
 fn check_all(operator: &'static str, device: &DeviceInfo, all: &[Checked<'_>]) -> Result<()> {
     for &(argument, layout, dtype, shape) in all {
         layout.check_device(operator, argument, (device.platform, device.ordinal))?;
-        layout.check_shape(operator, argument, shape)?;
+        // The type first: the width of a packet follows from it.
         layout.check_dtype(operator, argument, dtype)?;
+        layout.check_shape(operator, argument, shape)?;
     }
     Ok(())
 }

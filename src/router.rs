@@ -13,7 +13,7 @@ use crate::tensor::{Layout, Tensor, TensorMut};
 
 /// Entries for bf16, f16 and f32.
 const WHOLE: [&str; 3] = ["router_bf16", "router_f16", "router_f32"];
-const LOGITS: [&str; 3] = ["router_logits_bf16", "router_logits_f16", "router_logits_f32"];
+const LOGITS: [&str; 3] = ["router_bf16_logits", "router_f16_logits", "router_f32_logits"];
 
 /// The entries of the two images.
 pub(crate) const ENTRIES: [&str; 6] =
@@ -92,9 +92,6 @@ pub struct Router<'a> {
     pub probabilities: Option<TensorMut<'a>>,
 }
 
-/// One or two launches; of two, the first stores logits that the second starts from.
-type Launches = [Option<(&'static str, Geometry)>; 2];
-
 /// How many experts a block goes through by itself, if the logits could be stored in between.
 const EXPERTS_OF_ONE_LAUNCH: u32 = 64;
 
@@ -104,39 +101,42 @@ fn entry(entries: &[&'static str; 3], dtype: Dtype) -> Result<&'static str> {
 
 /// The tokens that a block multiplies at a time: more of them share each vector of the weight, once
 /// there are enough for all multiprocessors. No result depends on it.
-fn tokens_per_block(tokens: u32, multiprocessors: u32) -> u32 {
+pub(crate) fn tokens_per_block(tokens: u32, multiprocessors: u32) -> u32 {
     if tokens > multiprocessors.saturating_mul(2).max(4) { 4 } else { 1 }
 }
 
 /// The geometry of a choice from given logits.
-fn plan_select(tokens: u32, multiprocessors: u32) -> Geometry {
-    let blocks = tokens.div_ceil(ROUTER_SELECTED_AT_ONCE).min(8 * multiprocessors);
-    Geometry { grid: [blocks, 1, 1], threads: ROUTER_THREADS, shared_bytes: 0 }
+pub(crate) fn plan_select(tokens: u32, multiprocessors: u32) -> Geometry {
+    let tiles = tokens.div_ceil(ROUTER_SELECTED_AT_ONCE);
+    let blocks = multiprocessors.saturating_mul(8).max(1);
+    Geometry { grid: [tiles.min(blocks), 1, 1], threads: ROUTER_THREADS, shared_bytes: 0 }
 }
 
-/// The launches from hidden states; `store` says whether there is a place for logits.
+/// The launches from hidden states; `store` says whether there is a place for logits. Of two, the first
+/// stores logits that the second starts from.
 ///
 /// Blocks go through many tiles of tokens with the weight in their cache; two fit a
 /// multiprocessor. With more experts than a block should multiply one after the other, a launch for
 /// the logits spreads them over blocks too.
 pub(crate) fn plan(
-    dtype: Dtype,
     tokens: u32,
     experts: u32,
     store: bool,
     multiprocessors: u32,
-) -> Result<Launches> {
+) -> (Geometry, Option<Geometry>) {
     let tiles = tokens.div_ceil(tokens_per_block(tokens, multiprocessors));
     let blocks = multiprocessors.saturating_mul(2).max(1);
     let geometry = |x, y| Geometry { grid: [x, y, 1], threads: ROUTER_THREADS, shared_bytes: 0 };
     if experts <= EXPERTS_OF_ONE_LAUNCH || !store {
-        return Ok([Some((entry(&WHOLE, dtype)?, geometry(tiles.min(blocks), 1))), None]);
+        return (geometry(tiles.min(blocks), 1), None);
     }
     let columns = experts.div_ceil(ROUTER_EXPERTS_AT_ONCE);
     let products = geometry(tiles.min(blocks.div_ceil(columns)), columns);
-    let select = (SELECT_ENTRIES[2], plan_select(tokens, multiprocessors));
-    Ok([Some((entry(&LOGITS, dtype)?, products)), Some(select)])
+    (products, Some(plan_select(tokens, multiprocessors)))
 }
+
+/// A launch, and one after it that starts from its logits.
+type Launches = [Option<(&'static str, Geometry)>; 2];
 
 /// The numbers of a scoring, checked.
 struct Score {
@@ -280,9 +280,16 @@ fn prepare(
         }
     }
 
-    let launches = match &arguments.input {
+    let launches: Launches = match &arguments.input {
         RouterInput::Hidden { .. } => {
-            plan(input_dtype, tokens, experts, logits.is_some(), device.multiprocessors)?
+            let store = logits.is_some();
+            match plan(tokens, experts, store, device.multiprocessors) {
+                (whole, None) => [Some((entry(&WHOLE, input_dtype)?, whole)), None],
+                (products, Some(select)) => {
+                    let products = (entry(&LOGITS, input_dtype)?, products);
+                    [Some(products), Some((SELECT_ENTRIES[2], select))]
+                }
+            }
         }
         RouterInput::Logits(_) => {
             let geometry = plan_select(tokens, device.multiprocessors);
@@ -378,9 +385,12 @@ pub(crate) fn check(arguments: &Router<'_>, device: &DeviceInfo) -> Result<()> {
 /// Source: databricks/dbrx `modeling_dbrx.py`, `DbrxRouter`; openai/gpt-oss `model.py` (top-k, then
 /// softmax); deepseek-ai/DeepSeek-V3 `inference/model.py`, `Gate` (sigmoid, bias, groups, scale).
 pub fn router(stream: &Stream, arguments: &Router<'_>) -> Result<()> {
-    let Some((params, launches)) = prepare(arguments, stream.device().info())? else {
-        return Ok(());
-    };
+    launch(stream, arguments, stream.device().info())
+}
+
+/// The call, planned as for a device.
+pub(crate) fn launch(stream: &Stream, arguments: &Router<'_>, device: &DeviceInfo) -> Result<()> {
+    let Some((params, launches)) = prepare(arguments, device)? else { return Ok(()) };
     let [first, second] = &launches;
     let Some((entry, geometry)) = first else { return Ok(()) };
     // SAFETY: `prepare` checked every extent against its tensor; a kernel ignores forced ids outside of

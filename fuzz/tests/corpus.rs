@@ -61,3 +61,23 @@ fn layer_norm() {
 fn rms_norm() {
     replay("rms_norm", fuzz::rms_norm);
 }
+
+#[test]
+fn dispatch() {
+    replay("dispatch", fuzz::dispatch);
+}
+
+#[test]
+fn combine() {
+    replay("combine", fuzz::combine);
+}
+
+#[test]
+fn packet() {
+    replay("packet", fuzz::packet);
+}
+
+#[test]
+fn router() {
+    replay("router", fuzz::router);
+}

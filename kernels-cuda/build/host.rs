@@ -2,16 +2,18 @@
 
 use std::path::Path;
 
-/// `sincos.h`, with every rounding as written.
-pub(crate) fn sincos(package: &Path) {
-    let source = package.join("probes/sincos.c");
-    println!("cargo::rerun-if-changed={}", source.display());
+/// `sincos.h`, with every rounding as written, and `routing.h`.
+pub(crate) fn headers(package: &Path) {
+    let sources = ["sincos", "dispatch"].map(|name| package.join(format!("probes/{name}.c")));
+    for source in &sources {
+        println!("cargo::rerun-if-changed={}", source.display());
+    }
     cc::Build::new()
-        .file(source)
+        .files(sources)
         .flag("-std=c11")
         .flag("-ffp-contract=off")
         .opt_level(2)
         .warnings_into_errors(true)
         .cargo_metadata(true)
-        .compile("expertile_host_sincos");
+        .compile("expertile_host");
 }

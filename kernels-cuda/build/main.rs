@@ -55,7 +55,7 @@ fn run() -> Result<(), String> {
     };
     #[cfg(feature = "probes")]
     let probes = {
-        host::sincos(&package);
+        host::headers(&package);
         let toolchain = toolchain.ok_or("feature probes needs a CUDA compiler: set NVCC to it")?;
         build(&package, &out, &toolchain, &PROBES.map(String::from))?
     };

@@ -46,3 +46,72 @@ pub fn host_sincos(angle: f32) -> (f32, f32) {
     unsafe { expertile_host_sincos(angle, &mut sine, &mut cosine) };
     (sine, cosine)
 }
+
+/// What [`host_dispatch`] finds, as the arrays of `DispatchParams`.
+#[cfg(feature = "probes")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostDispatch {
+    /// `[pairs]`
+    pub pairs: Vec<i32>,
+    /// `[pairs]`
+    pub rows: Vec<i32>,
+    /// `[experts + 1]`
+    pub offsets: Vec<i32>,
+    /// `[experts]`
+    pub counts: Vec<i32>,
+    /// `[max_tiles, 2]`
+    pub tiles: Vec<i32>,
+    /// Of `tiles`, those that are.
+    pub tile_count: i32,
+}
+
+/// Pairs sorted by expert, by `routing.h` on the host.
+///
+/// # Panics
+///
+/// If there are 2^31 pairs or more, or `experts` ends beyond them.
+#[cfg(feature = "probes")]
+pub fn host_dispatch(ids: &[i32], experts: std::ops::Range<u32>, tile_shift: u32) -> HostDispatch {
+    unsafe extern "C" {
+        fn expertile_host_dispatch(
+            ids: *const i32,
+            pair_count: u32,
+            first: u32,
+            experts: u32,
+            tile_shift: u32,
+            pairs: *mut i32,
+            rows: *mut i32,
+            offsets: *mut i32,
+            counts: *mut i32,
+            tiles: *mut i32,
+            starts: *mut u32,
+        );
+    }
+    let pair_count = i32::try_from(ids.len()).expect("less than 2^31 pairs") as u32;
+    assert!(i32::try_from(experts.end).is_ok() && tile_shift < 31);
+    let local = experts.end - experts.start;
+    let max_tiles = (pair_count >> tile_shift) + local.min(pair_count);
+    let zeros = |count: u32| vec![0i32; count as usize];
+    let (mut pairs, mut rows) = (zeros(pair_count), zeros(pair_count));
+    let (mut offsets, mut counts, mut tiles) =
+        (zeros(local + 1), zeros(local), zeros(2 * max_tiles));
+    let mut starts = vec![0u32; local as usize + 1];
+    // SAFETY: the function of probes/dispatch.c; every array is as long as it says.
+    unsafe {
+        expertile_host_dispatch(
+            ids.as_ptr(),
+            pair_count,
+            experts.start,
+            local,
+            tile_shift,
+            pairs.as_mut_ptr(),
+            rows.as_mut_ptr(),
+            offsets.as_mut_ptr(),
+            counts.as_mut_ptr(),
+            tiles.as_mut_ptr(),
+            starts.as_mut_ptr(),
+        );
+    }
+    let tile_count = starts[local as usize] as i32;
+    HostDispatch { pairs, rows, offsets, counts, tiles, tile_count }
+}

@@ -7,14 +7,19 @@
 // shapes in brackets are no links.
 #![allow(non_camel_case_types, clippy::missing_safety_doc, rustdoc::broken_intra_doc_links)]
 
+mod combine;
 mod device;
+mod dispatch;
 mod layer_norm;
 mod norm;
 mod operator;
+mod packet_pack;
+mod packet_unpack;
 mod panic;
 mod registry;
 mod rms_norm;
 mod rope;
+mod router;
 mod status;
 mod tensor;
 #[cfg(test)]
@@ -22,10 +27,18 @@ mod tests;
 mod text;
 mod version;
 
+pub use combine::{
+    EXPERTILE_COMBINE_ADD, EXPERTILE_COMBINE_SUM, EXPERTILE_COMBINE_UPDATE, expertile_combine,
+    expertile_combine_args, expertile_combine_workspace_bytes, expertile_supports_combine,
+};
 pub use device::{
     EXPERTILE_CUDA, EXPERTILE_HIP, EXPERTILE_NAME_BYTES, expertile_device, expertile_device_close,
     expertile_device_count, expertile_device_get_info, expertile_device_info,
     expertile_device_open,
+};
+pub use dispatch::{
+    expertile_dispatch, expertile_dispatch_args, expertile_dispatch_workspace_bytes,
+    expertile_supports_dispatch,
 };
 pub use layer_norm::{
     expertile_layer_norm, expertile_layer_norm_workspace_bytes, expertile_supports_layer_norm,
@@ -34,12 +47,25 @@ pub use norm::{
     EXPERTILE_RESIDUAL_ADD, EXPERTILE_RESIDUAL_ADD_TO, EXPERTILE_RESIDUAL_NONE,
     EXPERTILE_RESIDUAL_UPDATE, expertile_norm_args,
 };
+pub use packet_pack::{
+    expertile_packet_pack, expertile_packet_pack_args, expertile_packet_pack_workspace_bytes,
+    expertile_supports_packet_pack,
+};
+pub use packet_unpack::{
+    expertile_packet_unpack, expertile_packet_unpack_args, expertile_packet_unpack_workspace_bytes,
+    expertile_supports_packet_unpack,
+};
 pub use rms_norm::{
     expertile_rms_norm, expertile_rms_norm_workspace_bytes, expertile_supports_rms_norm,
 };
 pub use rope::{
     EXPERTILE_PAIRING_HALVES, EXPERTILE_PAIRING_INTERLEAVED, expertile_rope, expertile_rope_args,
     expertile_rope_workspace_bytes, expertile_supports_rope,
+};
+pub use router::{
+    EXPERTILE_ROUTER_HIDDEN, EXPERTILE_ROUTER_LOGITS, EXPERTILE_SCORING_SIGMOID,
+    EXPERTILE_SCORING_SOFTMAX, EXPERTILE_SCORING_TOP_K_SOFTMAX, expertile_router,
+    expertile_router_args, expertile_router_workspace_bytes, expertile_supports_router,
 };
 pub use status::{
     EXPERTILE_DEVICE_LOST, EXPERTILE_DRIVER, EXPERTILE_INTERNAL, EXPERTILE_INVALID_VALUE,

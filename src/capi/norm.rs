@@ -4,6 +4,7 @@ use super::tensor::{Place, expertile_tensor};
 use crate::driver::DeviceInfo;
 use crate::norm::{Norm, Residual};
 use crate::stream::Stream;
+use std::ffi::c_void;
 
 /// Nothing is added; `residual` and `sum` are all zero.
 pub const EXPERTILE_RESIDUAL_NONE: i32 = 0;
@@ -65,6 +66,7 @@ impl<N: NormOperator> Operator for N {
     unsafe fn run(
         place: Place<'_>,
         args: &expertile_norm_args,
+        _: *mut c_void,
         stream: &Stream,
     ) -> Result<(), Failure> {
         // SAFETY: the caller vouches for the tensors.

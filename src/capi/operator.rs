@@ -23,17 +23,19 @@ pub(super) trait Operator {
     /// All that the call checks, but for the data, if the place ignores it.
     fn check(place: Place<'_>, arguments: &Self::Arguments) -> Result<(), Failure>;
 
-    /// The device memory that it needs beside its tensors.
+    /// The bytes of device memory that it needs beside its tensors: 0 for arguments that it refuses.
     fn workspace_bytes(_: Place<'_>, _: &Self::Arguments) -> usize {
         0
     }
 
     /// # Safety
     ///
-    /// The tensors are the caller's memory, as the header asks.
+    /// The tensors are the caller's memory, as the header asks, and so are the bytes of workspace that the
+    /// arguments need.
     unsafe fn run(
         place: Place<'_>,
         arguments: &Self::Arguments,
+        workspace: *mut c_void,
         stream: &Stream,
     ) -> Result<(), Failure>;
 }
@@ -129,6 +131,6 @@ pub(super) unsafe fn run<O: Operator>(
     }
     // SAFETY: the caller vouches for the stream, which the borrow does not outlive.
     let stream = unsafe { Stream::borrow(&device, stream.addr() as u64)? };
-    // SAFETY: the caller vouches for the tensors.
-    unsafe { O::run(place, &arguments, &stream) }
+    // SAFETY: the caller vouches for the tensors and the workspace, which is large enough.
+    unsafe { O::run(place, &arguments, workspace, &stream) }
 }

@@ -86,6 +86,7 @@ impl Operator for RopeOperator {
     unsafe fn run(
         place: Place<'_>,
         args: &expertile_rope_args,
+        _: *mut c_void,
         stream: &Stream,
     ) -> Result<(), Failure> {
         // SAFETY: the caller vouches for the tensors.

@@ -141,16 +141,52 @@ impl Place<'_> {
             .map_err(|error| Failure::Tensor { call: self.call, argument, error })
     }
 
+    /// A tensor that may be absent: all zero.
+    ///
+    /// # Safety
+    ///
+    /// As [`Place::tensor`].
+    pub(super) unsafe fn optional<'t>(
+        self,
+        argument: &'static str,
+        tensor: &expertile_tensor,
+    ) -> Result<Option<Tensor<'t>>, Failure> {
+        if is_absent(tensor) {
+            return Ok(None);
+        }
+        // SAFETY: the caller's contract is the same.
+        unsafe { self.tensor(argument, tensor) }.map(Some)
+    }
+
+    /// # Safety
+    ///
+    /// As [`Place::tensor_mut`].
+    pub(super) unsafe fn optional_mut<'t>(
+        self,
+        argument: &'static str,
+        tensor: &expertile_tensor,
+    ) -> Result<Option<TensorMut<'t>>, Failure> {
+        if is_absent(tensor) {
+            return Ok(None);
+        }
+        // SAFETY: the caller's contract is the same.
+        unsafe { self.tensor_mut(argument, tensor) }.map(Some)
+    }
+
     /// Refuses a tensor that the chosen mode does not use.
     pub(super) fn absent(
         self,
         argument: &'static str,
         tensor: &expertile_tensor,
     ) -> Result<(), Failure> {
-        if tensor.data.is_null() && tensor.rank == 0 && tensor.dtype == 0 {
+        if is_absent(tensor) {
             return Ok(());
         }
         let found = format!("{:?} of rank {}", tensor.data, tensor.rank);
         Err(Failure::value(self.call, argument, found, "all zero, since nothing uses it"))
     }
+}
+
+fn is_absent(tensor: &expertile_tensor) -> bool {
+    tensor.data.is_null() && tensor.rank == 0 && tensor.dtype == 0
 }

@@ -1,10 +1,10 @@
 //! All backends give the same bits where the arithmetic is fixed: rope for any input, since every
-//! operation and its order is written down; the norms where no sum rounds.
+//! operation and its order is written down, and so is combine's; the norms where no sum rounds.
 
 use super::harness::devices;
 use expertile::{
-    Buffer, Device, Dtype, Element, Norm, Pairing, Residual, Result, Rope, Stream, layer_norm,
-    rms_norm, rope,
+    Buffer, Combine, CombineOut, Device, Dtype, Element, Norm, Pairing, Residual, Result, Rope,
+    Stream, combine, layer_norm, rms_norm, rope,
 };
 use half::{bf16, f16};
 
@@ -87,6 +87,45 @@ fn rope_has_the_same_bits_on_every_backend() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Sums of rows of any values, some of no row and some of one.
+fn sum<T: Element + Copy + Into<f64>>(device: &Device, of: impl Fn(f32) -> T) -> Result<Vec<u64>> {
+    let stream = device.stream()?;
+    let (hidden, top_k, rows) = (104u64, 6u64, 50u64);
+    let mut random = fastrand::Rng::with_seed(6);
+    let mut values = |count: u64| -> Vec<T> {
+        let mut value = || match random.u32(0..40) {
+            0 => f32::NAN,
+            1 => -f32::INFINITY,
+            2 => f32::from_bits(random.u32(0..0x80_0000)),
+            _ => (random.f32() - 0.5) * 1e4,
+        };
+        (0..count).map(|_| of(value())).collect()
+    };
+    let of_experts = Buffer::from_slice(&stream, &values(rows * hidden))?;
+    let mut residual = Buffer::from_slice(&stream, &values(TOKENS * hidden))?;
+    let named: Vec<i32> = (0..TOKENS * top_k).map(|_| random.i32(-20..rows as i32 + 2)).collect();
+    let named = Buffer::from_slice(&stream, &named)?;
+    let arguments = Combine {
+        expert_out: of_experts.tensor(&[rows, hidden])?,
+        rows: named.tensor(&[TOKENS, top_k])?,
+        out: CombineOut::Update(residual.tensor_mut(&[TOKENS, hidden])?),
+    };
+    combine(&stream, &arguments)?;
+    residual.read::<T>(&stream).map(|values| canonical(&values))
+}
+
+#[test]
+fn combine_has_the_same_bits_on_every_backend() -> Result<()> {
+    let all = |run: &dyn Fn(&Device) -> Result<Vec<u64>>| -> Result<()> {
+        let results = devices().iter().map(|d| Ok((d.to_string(), run(d)?)));
+        agree("combine", &results.collect::<Result<Vec<_>>>()?);
+        Ok(())
+    };
+    all(&|device| sum(device, |x| x))?;
+    all(&|device| sum(device, bf16::from_f32))?;
+    all(&|device| sum(device, f16::from_f32))
 }
 
 /// A row of each device whose sums are exact: small whole numbers, and a mean that is whole too.

@@ -1,11 +1,10 @@
 //! Devices, data, fenced buffers and comparisons.
 
-use expertile::{
-    Buffer, Device, DeviceInfo, Dtype, Element, Platform, Result, Stream, Tensor, TensorMut,
-};
+use expertile::{Buffer, Device, DeviceInfo, Element, Platform, Result, Stream, Tensor, TensorMut};
 use expertile_reference::Rounding;
 use half::{bf16, f16};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
@@ -219,8 +218,9 @@ pub(crate) fn close<T: Float>(
     Ok(())
 }
 
-/// Counts a case that was found right on a device, under the `name` of its comparisons.
-pub(crate) fn count_case(name: &str, operator: &str, dtype: Dtype, device: &Device) {
+/// Counts a case that was found right on a device, under the `name` of its comparisons. The dtype is that
+/// of the kernel.
+pub(crate) fn count_case(name: &str, operator: &str, dtype: impl Display, device: &Device) {
     let mut tallies = TALLIES.lock().unwrap_or_else(PoisonError::into_inner);
     let tally = tallies.entry(name.to_owned()).or_default();
     tally.cases += 1;

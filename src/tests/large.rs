@@ -177,14 +177,14 @@ fn many_rows_are_each_what_they_are_alone() -> Result<(), String> {
 const FAR: u64 = (1 << 31) + 64;
 
 /// Rows of bf16 that lie [`FAR`] apart in one allocation of 8 GiB and more.
-struct FarRows {
+pub(super) struct FarRows {
     buffer: Buffer,
     rows: u64,
     width: u64,
 }
 
 impl FarRows {
-    fn new(device: &Device, rows: u64, width: u64) -> Result<FarRows> {
+    pub(super) fn new(device: &Device, rows: u64, width: u64) -> Result<FarRows> {
         let buffer = Buffer::new(device, Dtype::Bf16, (rows - 1) * FAR + width)?;
         Ok(FarRows { buffer, rows, width })
     }
@@ -193,7 +193,7 @@ impl FarRows {
         self.buffer.address() + row * FAR * 2
     }
 
-    fn write(&mut self, stream: RawStream, values: &[bf16]) -> Result<()> {
+    pub(super) fn write(&mut self, stream: RawStream, values: &[bf16]) -> Result<()> {
         let driver = self.buffer.device().driver();
         for (row, values) in (0..self.rows).zip(values.chunks(self.width as usize)) {
             let bytes = size_of_val(values) as u64;
@@ -206,7 +206,7 @@ impl FarRows {
         Ok(())
     }
 
-    fn read(&self, stream: RawStream) -> Result<Vec<bf16>> {
+    pub(super) fn read(&self, stream: RawStream) -> Result<Vec<bf16>> {
         let mut values = vec![bf16::ZERO; (self.rows * self.width) as usize];
         for (row, values) in (0..self.rows).zip(values.chunks_mut(self.width as usize)) {
             let bytes = size_of_val(values) as u64;
@@ -220,11 +220,11 @@ impl FarRows {
         Ok(values)
     }
 
-    fn tensor(&self, shape: &[u64]) -> Result<Tensor<'_>> {
+    pub(super) fn tensor(&self, shape: &[u64]) -> Result<Tensor<'_>> {
         self.buffer.strided(shape, &strides(shape), 0)
     }
 
-    fn tensor_mut(&mut self, shape: &[u64]) -> Result<TensorMut<'_>> {
+    pub(super) fn tensor_mut(&mut self, shape: &[u64]) -> Result<TensorMut<'_>> {
         self.buffer.strided_mut(shape, &strides(shape), 0)
     }
 }
@@ -239,7 +239,7 @@ fn strides(shape: &[u64]) -> Vec<u64> {
     strides
 }
 
-const ROWS: u64 = 3;
+pub(super) const ROWS: u64 = 3;
 
 #[test]
 fn norm_rows_may_be_gibibytes_apart() -> Result<()> {

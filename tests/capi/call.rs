@@ -1,15 +1,30 @@
 //! A call of an operator's export with all its arguments, each of which may be made wrong.
 
-use crate::scene::{Scene, Spec, norm_specs, rope_specs};
+use crate::router;
+use crate::scene::{
+    END_EXPERT, FIRST_EXPERT, Scene, Spec, combine_specs, dispatch_specs, norm_specs, pack_specs,
+    rope_specs, unpack_specs,
+};
 use expertile::capi::*;
 use std::ffi::c_void;
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operator {
     Rope,
     LayerNorm,
     RmsNorm,
+    Dispatch,
+    Combine,
+    PacketPack,
+    PacketUnpack,
+    Router,
+}
+
+impl Operator {
+    pub(crate) fn is_norm(self) -> bool {
+        matches!(self, Operator::LayerNorm | Operator::RmsNorm)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,19 +34,40 @@ pub(crate) enum Export {
     Run,
 }
 
-pub(crate) const OPERATORS: [Operator; 3] =
-    [Operator::Rope, Operator::LayerNorm, Operator::RmsNorm];
+pub(crate) const OPERATORS: [Operator; 8] = [
+    Operator::Rope,
+    Operator::LayerNorm,
+    Operator::RmsNorm,
+    Operator::Dispatch,
+    Operator::Combine,
+    Operator::PacketPack,
+    Operator::PacketUnpack,
+    Operator::Router,
+];
 pub(crate) const EXPORTS: [Export; 3] = [Export::Supports, Export::WorkspaceBytes, Export::Run];
 
 pub(crate) fn specs(operator: Operator, dtype: i32) -> Vec<Spec> {
-    if operator == Operator::Rope { rope_specs(dtype) } else { norm_specs(dtype) }
+    match operator {
+        Operator::Rope => rope_specs(dtype),
+        Operator::LayerNorm | Operator::RmsNorm => norm_specs(dtype),
+        Operator::Dispatch => dispatch_specs(),
+        Operator::Combine => combine_specs(dtype),
+        Operator::PacketPack => pack_specs(dtype),
+        Operator::PacketUnpack => unpack_specs(dtype),
+        Operator::Router => router::specs(dtype),
+    }
 }
 
-/// Either struct; both begin with their size.
+/// The struct of an operator; each begins with its size.
 #[derive(Clone, Copy)]
 pub(crate) enum Args {
     Rope(expertile_rope_args),
     Norm(expertile_norm_args),
+    Dispatch(expertile_dispatch_args),
+    Combine(expertile_combine_args),
+    Pack(expertile_packet_pack_args),
+    Unpack(expertile_packet_unpack_args),
+    Router(expertile_router_args),
 }
 
 impl Args {
@@ -52,13 +88,66 @@ impl Args {
                 3 => &mut args.weight,
                 _ => &mut args.out,
             },
+            Args::Dispatch(args) => match place {
+                0 => &mut args.ids,
+                1 => &mut args.pairs,
+                2 => &mut args.rows,
+                3 => &mut args.offsets,
+                4 => &mut args.counts,
+                5 => &mut args.tiles,
+                _ => &mut args.tile_count,
+            },
+            Args::Combine(args) => match place {
+                0 => &mut args.expert_out,
+                1 => &mut args.rows,
+                2 => &mut args.residual,
+                _ => &mut args.out,
+            },
+            Args::Pack(args) => match place {
+                0 => &mut args.x,
+                1 => &mut args.ids,
+                2 => &mut args.weights,
+                3 => &mut args.pairs,
+                4 => &mut args.offsets,
+                _ => &mut args.packets,
+            },
+            Args::Unpack(args) => match place {
+                0 => &mut args.packets,
+                1 => &mut args.x,
+                2 => &mut args.ids,
+                3 => &mut args.weights,
+                _ => &mut args.pairs,
+            },
+            Args::Router(args) => router::tensor(args, place),
         }
+    }
+
+    /// Where the struct is, and its bytes.
+    fn place(&self) -> (*const u64, usize) {
+        match self {
+            Args::Rope(args) => ((&raw const *args).cast(), size_of_val(args)),
+            Args::Norm(args) => ((&raw const *args).cast(), size_of_val(args)),
+            Args::Dispatch(args) => ((&raw const *args).cast(), size_of_val(args)),
+            Args::Combine(args) => ((&raw const *args).cast(), size_of_val(args)),
+            Args::Pack(args) => ((&raw const *args).cast(), size_of_val(args)),
+            Args::Unpack(args) => ((&raw const *args).cast(), size_of_val(args)),
+            Args::Router(args) => ((&raw const *args).cast(), size_of_val(args)),
+        }
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.place().1
     }
 
     pub(crate) fn struct_size(&mut self) -> &mut u32 {
         match self {
             Args::Rope(args) => &mut args.struct_size,
             Args::Norm(args) => &mut args.struct_size,
+            Args::Dispatch(args) => &mut args.struct_size,
+            Args::Combine(args) => &mut args.struct_size,
+            Args::Pack(args) => &mut args.struct_size,
+            Args::Unpack(args) => &mut args.struct_size,
+            Args::Router(args) => &mut args.struct_size,
         }
     }
 
@@ -72,16 +161,29 @@ impl Args {
         args
     }
 
+    pub(crate) fn dispatch(&mut self) -> &mut expertile_dispatch_args {
+        let Args::Dispatch(args) = self else { panic!("not dispatch's") };
+        args
+    }
+
+    pub(crate) fn combine(&mut self) -> &mut expertile_combine_args {
+        let Args::Combine(args) = self else { panic!("not combine's") };
+        args
+    }
+
+    /// Of a packet's operators.
+    pub(crate) fn reserved(&mut self) -> &mut u32 {
+        match self {
+            Args::Pack(args) => &mut args.reserved,
+            Args::Unpack(args) => &mut args.reserved,
+            _ => panic!("not a packet's"),
+        }
+    }
+
     /// As bytes in memory of exactly the size that the struct states, if that is less than it has.
     fn stored(&self) -> Vec<u64> {
-        let (start, size, stated) = match self {
-            Args::Rope(args) => {
-                ((&raw const *args).cast::<u64>(), size_of_val(args), args.struct_size)
-            }
-            Args::Norm(args) => {
-                ((&raw const *args).cast::<u64>(), size_of_val(args), args.struct_size)
-            }
-        };
+        let ((start, size), mut copy) = (self.place(), *self);
+        let stated = *copy.struct_size();
         let words = size.min(stated as usize).div_ceil(8).max(1);
         // SAFETY: the struct is aligned to 8 and has at least as many whole words.
         unsafe { std::slice::from_raw_parts(start, words) }.to_vec()
@@ -147,7 +249,7 @@ impl Call {
                 v_cache: t(4),
                 slot_mapping: t(5),
             }),
-            _ => Args::Norm(expertile_norm_args {
+            Operator::LayerNorm | Operator::RmsNorm => Args::Norm(expertile_norm_args {
                 struct_size: size_of::<expertile_norm_args>() as u32,
                 residual_mode: EXPERTILE_RESIDUAL_ADD_TO,
                 epsilon: 1e-5,
@@ -158,6 +260,47 @@ impl Call {
                 weight: t(3),
                 out: t(4),
             }),
+            Operator::Dispatch => Args::Dispatch(expertile_dispatch_args {
+                struct_size: size_of::<expertile_dispatch_args>() as u32,
+                tile_rows: 16,
+                first_expert: FIRST_EXPERT,
+                end_expert: END_EXPERT,
+                ids: t(0),
+                pairs: t(1),
+                rows: t(2),
+                offsets: t(3),
+                counts: t(4),
+                tiles: t(5),
+                tile_count: t(6),
+            }),
+            Operator::Combine => Args::Combine(expertile_combine_args {
+                struct_size: size_of::<expertile_combine_args>() as u32,
+                mode: EXPERTILE_COMBINE_ADD,
+                expert_out: t(0),
+                rows: t(1),
+                residual: t(2),
+                out: t(3),
+            }),
+            Operator::PacketPack => Args::Pack(expertile_packet_pack_args {
+                struct_size: size_of::<expertile_packet_pack_args>() as u32,
+                reserved: 0,
+                x: t(0),
+                ids: t(1),
+                weights: t(2),
+                pairs: t(3),
+                offsets: t(4),
+                packets: t(5),
+            }),
+            Operator::PacketUnpack => Args::Unpack(expertile_packet_unpack_args {
+                struct_size: size_of::<expertile_packet_unpack_args>() as u32,
+                reserved: 0,
+                packets: t(0),
+                x: t(1),
+                ids: t(2),
+                weights: t(3),
+                pairs: t(4),
+            }),
+            Operator::Router => Args::Router(router::args(t)),
         };
         Call {
             operator,
@@ -194,10 +337,7 @@ impl Call {
 
     /// The status of a right call, without a copy of its arguments.
     pub(crate) fn make_in_place(&self) -> i32 {
-        let args = match &self.args {
-            Args::Rope(args) => (&raw const *args).cast(),
-            Args::Norm(args) => (&raw const *args).cast(),
-        };
+        let (args, _) = self.args.place();
         // SAFETY: all pointers are right.
         unsafe { self.dispatch(args, null_mut()) }
     }
@@ -206,39 +346,60 @@ impl Call {
     ///
     /// As the header asks.
     unsafe fn dispatch(&self, args: *const u64, bytes: *mut usize) -> i32 {
-        let (rope, norm) = match self.operator {
-            Operator::Rope => (args.cast(), null()),
-            _ => (null(), args.cast()),
-        };
         let device = self.device;
         let (workspace, workspace_bytes, stream) =
             (self.workspace, self.workspace_bytes, self.stream);
+        /// The export among an operator's three.
+        macro_rules! of {
+            ($supports:ident, $workspace:ident, $run:ident) => {
+                match self.export {
+                    Export::Supports => $supports(device, args.cast()),
+                    Export::WorkspaceBytes => $workspace(device, args.cast(), bytes),
+                    Export::Run => $run(device, args.cast(), workspace, workspace_bytes, stream),
+                }
+            };
+        }
         // SAFETY: the caller's contract is the same.
         unsafe {
-            match (self.operator, self.export) {
-                (Operator::Rope, Export::Supports) => expertile_supports_rope(device, rope),
-                (Operator::Rope, Export::WorkspaceBytes) => {
-                    expertile_rope_workspace_bytes(device, rope, bytes)
+            match self.operator {
+                Operator::Rope => {
+                    of!(expertile_supports_rope, expertile_rope_workspace_bytes, expertile_rope)
                 }
-                (Operator::Rope, Export::Run) => {
-                    expertile_rope(device, rope, workspace, workspace_bytes, stream)
-                }
-                (Operator::LayerNorm, Export::Supports) => {
-                    expertile_supports_layer_norm(device, norm)
-                }
-                (Operator::LayerNorm, Export::WorkspaceBytes) => {
-                    expertile_layer_norm_workspace_bytes(device, norm, bytes)
-                }
-                (Operator::LayerNorm, Export::Run) => {
-                    expertile_layer_norm(device, norm, workspace, workspace_bytes, stream)
-                }
-                (Operator::RmsNorm, Export::Supports) => expertile_supports_rms_norm(device, norm),
-                (Operator::RmsNorm, Export::WorkspaceBytes) => {
-                    expertile_rms_norm_workspace_bytes(device, norm, bytes)
-                }
-                (Operator::RmsNorm, Export::Run) => {
-                    expertile_rms_norm(device, norm, workspace, workspace_bytes, stream)
-                }
+                Operator::LayerNorm => of!(
+                    expertile_supports_layer_norm,
+                    expertile_layer_norm_workspace_bytes,
+                    expertile_layer_norm
+                ),
+                Operator::RmsNorm => of!(
+                    expertile_supports_rms_norm,
+                    expertile_rms_norm_workspace_bytes,
+                    expertile_rms_norm
+                ),
+                Operator::Dispatch => of!(
+                    expertile_supports_dispatch,
+                    expertile_dispatch_workspace_bytes,
+                    expertile_dispatch
+                ),
+                Operator::Combine => of!(
+                    expertile_supports_combine,
+                    expertile_combine_workspace_bytes,
+                    expertile_combine
+                ),
+                Operator::PacketPack => of!(
+                    expertile_supports_packet_pack,
+                    expertile_packet_pack_workspace_bytes,
+                    expertile_packet_pack
+                ),
+                Operator::PacketUnpack => of!(
+                    expertile_supports_packet_unpack,
+                    expertile_packet_unpack_workspace_bytes,
+                    expertile_packet_unpack
+                ),
+                Operator::Router => of!(
+                    expertile_supports_router,
+                    expertile_router_workspace_bytes,
+                    expertile_router
+                ),
             }
         }
     }

@@ -3,12 +3,14 @@
 use crate::allocations;
 use crate::bad::ABSENT;
 use crate::call::{Call, Export, OPERATORS, Operator, specs};
-use crate::scene::{Scene, Spec, last_error};
+use crate::router;
+use crate::scene::{END_EXPERT, FIRST_EXPERT, Scene, Spec, last_error};
 use crate::simulator::{Calls, Simulator, devices};
 use expertile::capi::*;
 use expertile::{
-    Device, Dtype, Graph, Norm, Pairing, Platform, Residual, Rope, Tensor, TensorMut, layer_norm,
-    rms_norm, rope,
+    Combine, CombineOut, Device, Dispatch, Dtype, Graph, Norm, PacketPack, PacketUnpack, Pairing,
+    Platform, Residual, Rope, Tensor, TensorMut, combine, dispatch, layer_norm, packet_pack,
+    packet_unpack, rms_norm, rope,
 };
 use libloading::Library;
 use std::ffi::c_char;
@@ -40,6 +42,30 @@ fn options(operator: Operator) -> Vec<fn(&mut Call)> {
             |call| call.args.rope().clip = 0.0,
         ];
     }
+    match operator {
+        Operator::Dispatch => {
+            return vec![|_| {}, |call| {
+                let args = call.args.dispatch();
+                (args.first_expert, args.end_expert) = (FIRST_EXPERT + 4, END_EXPERT + 4);
+            }];
+        }
+        Operator::Combine => {
+            return vec![
+                |_| {},
+                |call| {
+                    let args = call.args.combine();
+                    (args.mode, args.residual) = (EXPERTILE_COMBINE_SUM, ABSENT);
+                },
+                |call| {
+                    let args = call.args.combine();
+                    (args.mode, args.residual) = (EXPERTILE_COMBINE_UPDATE, ABSENT);
+                },
+            ];
+        }
+        Operator::PacketPack | Operator::PacketUnpack => return vec![|_| {}],
+        Operator::Router => return router::options(),
+        _ => {}
+    }
     vec![
         |_| {},
         |call| call.args.norm().epsilon = 0.5,
@@ -62,13 +88,18 @@ fn options(operator: Operator) -> Vec<fn(&mut Call)> {
 /// The same call in Rust.
 fn in_rust(call: &mut Call, dtype: Dtype, scene: &Scene) {
     let (device, stream, operator) = (scene.stream.device(), &scene.stream, call.operator);
-    let specs = specs(operator, EXPERTILE_BF16);
+    if operator == Operator::Router {
+        return router::in_rust(call, scene);
+    }
+    let specs = specs(operator, if dtype == Dtype::F32 { EXPERTILE_F32 } else { EXPERTILE_BF16 });
     let extents =
         |spec: &Spec| spec.shape.iter().map(|&extent| extent as u64).collect::<Vec<u64>>();
     let of = |place: usize| match specs[place].name {
-        "positions" => Dtype::I32,
+        "positions" | "ids" | "pairs" | "rows" | "offsets" | "counts" | "tiles" | "tile_count" => {
+            Dtype::I32
+        }
         "slot_mapping" => Dtype::I64,
-        "inv_freq" => Dtype::F32,
+        "inv_freq" | "weights" => Dtype::F32,
         _ => dtype,
     };
     // SAFETY: the tensors lie apart in the scene's buffer, which outlives the launch.
@@ -96,6 +127,58 @@ fn in_rust(call: &mut Call, dtype: Dtype, scene: &Scene) {
         };
         return rope(stream, &arguments).unwrap();
     }
+    match operator {
+        Operator::Dispatch => {
+            let args = call.args.dispatch();
+            let (start, end) = (args.first_expert, args.end_expert);
+            // SAFETY: without elements there is nothing to use.
+            let none = unsafe { TensorMut::from_raw(device, 0, Dtype::I32, &[0], None) };
+            let arguments = Dispatch {
+                ids: read(0),
+                experts: start..end,
+                tile_rows: args.tile_rows,
+                pairs: written(1),
+                rows: written(2),
+                offsets: written(3),
+                counts: written(4),
+                tiles: written(5),
+                tile_count: written(6),
+                workspace: none.unwrap(),
+            };
+            return dispatch(stream, &arguments).unwrap();
+        }
+        Operator::Combine => {
+            let out = match call.args.combine().mode {
+                EXPERTILE_COMBINE_ADD => CombineOut::Add(read(2), written(3)),
+                EXPERTILE_COMBINE_UPDATE => CombineOut::Update(written(3)),
+                _ => CombineOut::Sum(written(3)),
+            };
+            let arguments = Combine { expert_out: read(0), rows: read(1), out };
+            return combine(stream, &arguments).unwrap();
+        }
+        Operator::PacketPack => {
+            let arguments = PacketPack {
+                x: read(0),
+                ids: read(1),
+                weights: read(2),
+                pairs: read(3),
+                offsets: read(4),
+                packets: written(5),
+            };
+            return packet_pack(stream, &arguments).unwrap();
+        }
+        Operator::PacketUnpack => {
+            let arguments = PacketUnpack {
+                packets: read(0),
+                x: written(1),
+                ids: written(2),
+                weights: written(3),
+                pairs: written(4),
+            };
+            return packet_unpack(stream, &arguments).unwrap();
+        }
+        _ => {}
+    }
     let args = call.args.norm();
     let arguments = Norm {
         x: read(0),
@@ -119,7 +202,9 @@ fn c_and_rust_give_the_same_bits() {
     for device in devices() {
         for operator in OPERATORS {
             let mut seen = Vec::new();
-            for (dtype, rust_dtype) in DTYPES {
+            // Of dispatch there is one.
+            let dtypes = if operator == Operator::Dispatch { &DTYPES[..1] } else { &DTYPES };
+            for &(dtype, rust_dtype) in dtypes {
                 let mut scene = Scene::new(&device, &specs(operator, dtype));
                 for (option, change) in options(operator).into_iter().enumerate() {
                     let name = format!("{device}: {operator:?}, dtype {dtype}, option {option}");
@@ -203,7 +288,9 @@ fn without_tokens_nothing_is_launched() {
     let Some(simulator) = Simulator::find() else { return };
     for device in devices() {
         let platform = device.info().platform;
-        for operator in OPERATORS {
+        // Other extents follow from the tokens of the others, or it launches all the same.
+        let few = [Operator::Dispatch, Operator::PacketPack, Operator::PacketUnpack];
+        for operator in OPERATORS.into_iter().filter(|operator| !few.contains(operator)) {
             let scene = Scene::new(&device, &specs(operator, EXPERTILE_F32));
             let mut call = Call::new(operator, Export::Run, EXPERTILE_F32, false, &scene);
             for place in 0..specs(operator, EXPERTILE_F32).len() {

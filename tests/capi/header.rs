@@ -11,7 +11,17 @@ fn the_header_is_up_to_date() {
     let config = Config::from_file(folder.join("cbindgen.toml")).unwrap();
     let mut builder = Builder::new().with_config(config);
     // In the order of reading: what everything needs, then one operator after the other.
-    let operators = ["rope", "norm", "layer_norm", "rms_norm"];
+    let operators = [
+        "rope",
+        "norm",
+        "layer_norm",
+        "rms_norm",
+        "dispatch",
+        "combine",
+        "packet_pack",
+        "packet_unpack",
+        "router",
+    ];
     for file in ["version", "status", "text", "device", "tensor"].iter().chain(&operators) {
         builder = builder.with_src(folder.join(format!("{file}.rs")));
     }

@@ -8,10 +8,12 @@ mod calls;
 mod header;
 mod install;
 mod python;
+mod router;
 mod scene;
 #[allow(dead_code)]
 #[path = "../simulated/simulator.rs"]
 mod simulator;
+mod workspace;
 
 #[global_allocator]
 static ALLOCATOR: allocations::Counting = allocations::Counting;

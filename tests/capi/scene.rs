@@ -66,6 +66,67 @@ pub(crate) fn norm_specs(dtype: i32) -> Vec<Spec> {
     ]
 }
 
+pub(crate) const TOP_K: i64 = 4;
+pub(crate) const FIRST_EXPERT: u32 = 4;
+pub(crate) const END_EXPERT: u32 = 60;
+const PAIRS: i64 = TOKENS * TOP_K;
+const LOCAL: i64 = (END_EXPERT - FIRST_EXPERT) as i64;
+pub(crate) const PACKETS: i64 = 5;
+
+/// Those of `dispatch`.
+pub(crate) fn dispatch_specs() -> Vec<Spec> {
+    let spec = |name, shape, written| Spec { name, dtype: EXPERTILE_I32, shape, written };
+    vec![
+        spec("ids", &[TOKENS, TOP_K], false),
+        spec("pairs", &[PAIRS], true),
+        spec("rows", &[TOKENS, TOP_K], true),
+        spec("offsets", &[LOCAL + 1], true),
+        spec("counts", &[LOCAL], true),
+        spec("tiles", &[PAIRS, 2], true),
+        spec("tile_count", &[1], true),
+    ]
+}
+
+/// Those of `combine`.
+pub(crate) fn combine_specs(dtype: i32) -> Vec<Spec> {
+    let spec = |name, dtype, shape, written| Spec { name, dtype, shape, written };
+    vec![
+        spec("expert_out", dtype, &[PAIRS, HIDDEN], false),
+        spec("rows", EXPERTILE_I32, &[TOKENS, TOP_K], false),
+        spec("residual", dtype, &[TOKENS, HIDDEN], false),
+        spec("out", dtype, &[TOKENS, HIDDEN], true),
+    ]
+}
+
+fn packets(dtype: i32) -> &'static [i64] {
+    if dtype == EXPERTILE_F32 { &[PACKETS, HIDDEN + 4] } else { &[PACKETS, HIDDEN + 8] }
+}
+
+/// Those of `packet_pack`.
+pub(crate) fn pack_specs(dtype: i32) -> Vec<Spec> {
+    let spec = |name, dtype, shape, written| Spec { name, dtype, shape, written };
+    vec![
+        spec("x", dtype, &[TOKENS, HIDDEN], false),
+        spec("ids", EXPERTILE_I32, &[TOKENS, TOP_K], false),
+        spec("weights", EXPERTILE_F32, &[TOKENS, TOP_K], false),
+        spec("pairs", EXPERTILE_I32, &[PAIRS], false),
+        spec("offsets", EXPERTILE_I32, &[4], false),
+        spec("packets", dtype, packets(dtype), true),
+    ]
+}
+
+/// Those of `packet_unpack`.
+pub(crate) fn unpack_specs(dtype: i32) -> Vec<Spec> {
+    let spec = |name, dtype, shape, written| Spec { name, dtype, shape, written };
+    vec![
+        spec("packets", dtype, packets(dtype), false),
+        spec("x", dtype, &[PACKETS, HIDDEN], true),
+        spec("ids", EXPERTILE_I32, &[PACKETS, 1], true),
+        spec("weights", EXPERTILE_F32, &[PACKETS, 1], true),
+        spec("pairs", EXPERTILE_I32, &[PACKETS], true),
+    ]
+}
+
 pub(crate) fn bytes_of(dtype: i32) -> u64 {
     match dtype {
         EXPERTILE_BF16 | EXPERTILE_F16 => 2,

@@ -7,4 +7,6 @@
 mod lost;
 mod matrix;
 mod operations;
+mod router;
+mod routing;
 mod simulator;

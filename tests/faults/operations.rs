@@ -1,5 +1,7 @@
 //! Every operation of the crate that a driver takes part in, and what they work on.
 
+use crate::router::Route;
+use crate::routing::Routing;
 use expertile::{
     Buffer, Device, Dtype, Event, Graph, Norm, Pairing, Platform, Residual, Result, Rope, Stream,
     Tensor, TensorMut, layer_norm, rms_norm, rope,
@@ -21,6 +23,10 @@ pub(crate) struct Scene {
     events: [Event; 2],
     graph: Graph,
     operands: Operands,
+    /// Of one launch of dispatch, and of two.
+    routings: [Routing; 2],
+    /// Of one launch of the router, and of two.
+    routes: [Route; 2],
     numbers: [Buffer; 2],
 }
 
@@ -39,21 +45,32 @@ impl Scene {
         let graph = unsafe { Graph::capture(&stream, |stream| operands.norm(stream, layer_norm))? };
         let numbers =
             [Buffer::from_slice(&stream, &NUMBERS)?, Buffer::from_slice(&stream, &NUMBERS)?];
+        let routings = [Routing::new(&stream, TOKENS)?, Routing::new(&stream, 1030)?];
+        let routes = [Route::new(&stream, 16)?, Route::new(&stream, 70)?];
         stream.synchronize()?;
-        Ok(Scene { platform, device, stream, events, graph, operands, numbers })
+        Ok(Scene { platform, device, stream, events, graph, operands, routings, routes, numbers })
     }
 
     /// Gives operators their inputs anew, and poison to be overwritten.
     pub(crate) fn reset(&mut self) -> Result<()> {
+        self.routings.iter_mut().try_for_each(|routing| routing.reset(&self.stream))?;
+        self.routes.iter_mut().try_for_each(|route| route.reset(&self.stream))?;
         self.operands.reset(&self.stream)
     }
 
-    /// All that operators write.
-    pub(crate) fn outputs(&self) -> Result<Vec<bf16>> {
+    /// All that operators write, in bits.
+    pub(crate) fn outputs(&self) -> Result<Vec<u32>> {
         let Operands { qkv, caches: [k, v], out, .. } = &self.operands;
         let mut outputs = Vec::new();
         for buffer in [qkv, k, v, out] {
-            outputs.extend(buffer.read::<bf16>(&self.stream)?);
+            let values = buffer.read::<bf16>(&self.stream)?;
+            outputs.extend(values.into_iter().map(|value| u32::from(value.to_bits())));
+        }
+        for routing in &self.routings {
+            outputs.extend(routing.outputs(&self.stream)?);
+        }
+        for route in &self.routes {
+            outputs.extend(route.outputs(&self.stream)?);
         }
         Ok(outputs)
     }
@@ -152,8 +169,19 @@ fn operation(name: &'static str, run: fn(&mut Scene) -> Result<Made>) -> Operati
     Operation { name, run }
 }
 
-/// Those that launch one kernel each.
-pub(crate) const OPERATORS: [&str; 3] = ["rope", "layer_norm", "rms_norm"];
+/// Those that launch one kernel each, and two that launch two.
+pub(crate) const OPERATORS: [&str; 10] = [
+    "rope",
+    "layer_norm",
+    "rms_norm",
+    "dispatch",
+    "dispatch twice",
+    "packet_pack",
+    "packet_unpack",
+    "combine",
+    "router",
+    "router twice",
+];
 
 /// Those that ask a driver nothing.
 pub(crate) const SILENT: [&str; 1] = ["tensors"];
@@ -214,5 +242,14 @@ pub(crate) fn operations() -> Vec<Operation> {
             scene.operands.norm(&scene.stream, layer_norm).and_then(made)
         }),
         operation("rms_norm", |scene| scene.operands.norm(&scene.stream, rms_norm).and_then(made)),
+        operation("dispatch", |scene| scene.routings[0].dispatch(&scene.stream).and_then(made)),
+        operation("dispatch twice", |scene| {
+            scene.routings[1].dispatch(&scene.stream).and_then(made)
+        }),
+        operation("packet_pack", |scene| scene.routings[0].pack(&scene.stream).and_then(made)),
+        operation("packet_unpack", |scene| scene.routings[0].unpack(&scene.stream).and_then(made)),
+        operation("combine", |scene| scene.routings[0].combine(&scene.stream).and_then(made)),
+        operation("router", |scene| scene.routes[0].route(&scene.stream).and_then(made)),
+        operation("router twice", |scene| scene.routes[1].route(&scene.stream).and_then(made)),
     ]
 }

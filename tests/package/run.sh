@@ -54,7 +54,7 @@ done
 
 for platform in cuda hip; do
     folder=$work/expertile-kernels-$platform-$version
-    for name in kernels.h sincos.h build/jobs.rs build/manifest.rs; do
+    for name in kernels.h sincos.h float_bits.h router.h routing.h build/jobs.rs build/manifest.rs; do
         cmp "$root/kernels-$platform/$name" "$folder/$name" || fail "expertile-kernels-$platform: $name"
     done
     cmp "$root/kernels-$platform/prebuilt/manifest" "$folder/prebuilt/manifest" ||

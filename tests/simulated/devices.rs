@@ -6,7 +6,7 @@ use expertile::{Device, Event, Graph, Result, Stream, layer_norm, rms_norm};
 use std::mem::swap;
 
 /// Two devices of each platform.
-fn pairs() -> Vec<[Device; 2]> {
+pub(crate) fn pairs() -> Vec<[Device; 2]> {
     let devices = all_devices();
     let platform = |device: &Device| device.info().platform;
     let pair = |both: &[Device]| (platform(&both[0]) == platform(&both[1])).then(|| both.to_vec());
@@ -19,7 +19,12 @@ fn pairs() -> Vec<[Device; 2]> {
 type Exchange<T> = (&'static str, fn(&mut T, &mut T));
 
 /// A call must be refused before the driver hears of it, with a text that names argument and devices.
-fn refused(result: Result<()>, operator: &str, argument: &str, [own, other]: &[Device; 2]) {
+pub(crate) fn refused(
+    result: Result<()>,
+    operator: &str,
+    argument: &str,
+    [own, other]: &[Device; 2],
+) {
     let error = result.unwrap_err();
     assert!(matches!(error, expertile::Error::Value { .. }), "{operator} {argument}: {error}");
     let text = error.to_string();

@@ -8,6 +8,8 @@ mod buffers;
 mod calls;
 mod devices;
 mod replays;
+mod router;
+mod routing;
 mod schedules;
 mod simulator;
 mod threads;

@@ -5,7 +5,7 @@ use crate::simulator::{Simulator, devices};
 use expertile::{Buffer, Device, layer_norm, rms_norm};
 
 /// Sectors of 32 bytes moved to and from the buffers since they were allocated.
-fn sectors(simulator: &Simulator, buffers: &[&Buffer]) -> u64 {
+pub(crate) fn sectors(simulator: &Simulator, buffers: &[&Buffer]) -> u64 {
     let counters = simulator.counters();
     let of = |buffer: &&Buffer, key: &str| {
         counters.get(&format!("{:#x}.{key}", buffer.address())).copied().unwrap_or(0)
@@ -14,7 +14,7 @@ fn sectors(simulator: &Simulator, buffers: &[&Buffer]) -> u64 {
 }
 
 /// What must be moved at least: `bytes`.
-fn check_floor(name: &str, device: &Device, moved: u64, bytes: u64) {
+pub(crate) fn check_floor(name: &str, device: &Device, moved: u64, bytes: u64) {
     let floor = bytes / 32;
     let ratio = moved as f64 / floor as f64;
     println!("{name} on {}: {moved} sectors, {ratio:.4} of the floor", device.info().images);

@@ -2,7 +2,8 @@
 
 use super::Case;
 use crate::call::{Call, Export, Operator, Pointer};
-use crate::scene::Handle;
+use crate::router;
+use crate::scene::{END_EXPERT, FIRST_EXPERT, Handle};
 use expertile::Stream;
 use expertile::capi::*;
 use std::fmt::Display;
@@ -50,10 +51,7 @@ impl Cases<'_> {
                 });
             }
         }
-        let size = match self.base.operator {
-            Operator::Rope => size_of::<expertile_rope_args>(),
-            _ => size_of::<expertile_norm_args>(),
-        } as u32;
+        let size = self.base.args.size() as u32;
         for stale in [0, 1, 4, 8, size / 2, size - 112, size - 8, size - 4, size - 1] {
             self.add("struct_size", "stale", stale, EXPERTILE_STRUCT_SIZE, |c| {
                 *c.args.struct_size() = stale;
@@ -128,6 +126,67 @@ impl Cases<'_> {
             });
         }
     }
+
+    fn dispatch(&mut self) {
+        for value in [0, 1, 8, 15, 17, 24, 48, 255, 257, 512, 1 << 31, u32::MAX] {
+            self.add("tile_rows", "out of range", value, EXPERTILE_INVALID_VALUE, |c| {
+                c.args.dispatch().tile_rows = value;
+            });
+        }
+        for value in [END_EXPERT + 1, 1 << 31, u32::MAX] {
+            self.add("first_expert", "out of range", value, EXPERTILE_INVALID_VALUE, |c| {
+                c.args.dispatch().first_expert = value;
+            });
+        }
+        for value in [0, FIRST_EXPERT - 1, 1 << 31, u32::MAX] {
+            self.add("end_expert", "out of range", value, EXPERTILE_INVALID_VALUE, |c| {
+                c.args.dispatch().end_expert = value;
+            });
+        }
+        for value in [FIRST_EXPERT, FIRST_EXPERT + 257, i32::MAX as u32] {
+            self.add("end_expert", "unsupported", value, EXPERTILE_UNSUPPORTED, |c| {
+                c.args.dispatch().end_expert = value;
+            });
+        }
+        for value in [FIRST_EXPERT + 1, END_EXPERT - 1, END_EXPERT + 1, FIRST_EXPERT + 256] {
+            self.add("end_expert", "disagrees", value, EXPERTILE_SHAPE, |c| {
+                c.args.dispatch().end_expert = value;
+            });
+        }
+    }
+
+    fn combine(&mut self) {
+        for value in out_of(0, 2) {
+            self.add("mode", "enum", value, EXPERTILE_INVALID_VALUE, |c| {
+                c.args.combine().mode = value;
+            });
+        }
+        for mode in [EXPERTILE_COMBINE_SUM, EXPERTILE_COMBINE_UPDATE] {
+            self.add("mode", "unused tensor", mode, EXPERTILE_INVALID_VALUE, |c| {
+                c.args.combine().mode = mode;
+            });
+        }
+    }
+
+    fn packet(&mut self) {
+        for value in [1, 2, 1 << 31, u32::MAX] {
+            self.add("reserved", "not 0", value, EXPERTILE_INVALID_VALUE, |c| {
+                *c.args.reserved() = value;
+            });
+        }
+    }
+
+    fn router(&mut self) {
+        for (argument, change, last) in router::ENUMERATIONS {
+            for value in out_of(0, last) {
+                let change = |call: &mut Call| change(call, value);
+                self.add(argument, "enum", value, EXPERTILE_INVALID_VALUE, change);
+            }
+        }
+        for (argument, value, change, status) in router::WRONG {
+            self.add(argument, "out of range", value, *status, change);
+        }
+    }
 }
 
 pub(super) fn cases(base: &Call, other: Option<&(Handle, Stream)>) -> Vec<Case> {
@@ -136,7 +195,11 @@ pub(super) fn cases(base: &Call, other: Option<&(Handle, Stream)>) -> Vec<Case> 
     cases.devices(other);
     match base.operator {
         Operator::Rope => cases.rope(),
-        _ => cases.norm(),
+        Operator::LayerNorm | Operator::RmsNorm => cases.norm(),
+        Operator::Dispatch => cases.dispatch(),
+        Operator::Combine => cases.combine(),
+        Operator::PacketPack | Operator::PacketUnpack => cases.packet(),
+        Operator::Router => cases.router(),
     }
     cases.cases
 }

@@ -3,7 +3,8 @@
 use super::Case;
 use super::operators::out_of;
 use crate::call::{Call, Export, Operator, specs};
-use crate::scene::{HEADS, KV_HEADS, Spec, bytes_of};
+use crate::router;
+use crate::scene::{HEADS, KV_HEADS, Spec, TOP_K, bytes_of};
 use expertile::capi::*;
 use std::fmt::Display;
 use std::ptr::{null_mut, without_provenance_mut};
@@ -33,8 +34,23 @@ impl Cases {
     }
 
     /// A tensor whose extents others are compared with.
-    fn defines(&self) -> bool {
-        ["qkv", "k_cache", "x"].contains(&self.spec.name)
+    fn defines(&self, base: &Call) -> bool {
+        match (base.operator, self.spec.name) {
+            (Operator::Dispatch | Operator::PacketPack, "ids") => true,
+            (Operator::Combine, "expert_out" | "rows") => true,
+            (Operator::Router, "weight" | "ids") => true,
+            (_, name) => ["qkv", "k_cache", "x"].contains(&name),
+        }
+    }
+
+    /// The tensor whose type decides which kernel is wanted.
+    fn chooses(&self, base: &Call) -> bool {
+        match base.operator {
+            // The router compares the types of h and weight first.
+            Operator::Dispatch | Operator::Router => false,
+            Operator::PacketUnpack => self.spec.name == "x",
+            _ => self.place == 0,
+        }
     }
 
     fn data(&mut self, base: &Call) {
@@ -43,8 +59,9 @@ impl Cases {
         }
         self.add(base, "data", "null", 0, EXPERTILE_NULL_POINTER, |t| t.data = null_mut());
         let alignment = match self.spec.name {
-            "positions" => 4,
-            "slot_mapping" => 8,
+            "positions" | "ids" | "pairs" | "rows" | "offsets" | "counts" | "tile_count"
+            | "weights" | "logits" | "bias" | "forced" | "probabilities" => 4,
+            "slot_mapping" | "tiles" => 8,
             _ => 16,
         };
         for off in 1..alignment {
@@ -62,9 +79,9 @@ impl Cases {
             self.add(base, "dtype", "enum", dtype, VALUE, |t| t.dtype = dtype);
         }
         for dtype in (EXPERTILE_BF16..=EXPERTILE_I64).filter(|dtype| *dtype != own) {
-            let first = self.place == 0;
+            let chooses = self.chooses(base);
             let status = match dtype {
-                EXPERTILE_I32 | EXPERTILE_I64 if first => EXPERTILE_UNSUPPORTED,
+                EXPERTILE_I32 | EXPERTILE_I64 if chooses => EXPERTILE_UNSUPPORTED,
                 _ => VALUE,
             };
             self.add(base, "dtype", "wrong type", dtype, status, |t| t.dtype = dtype);
@@ -74,7 +91,7 @@ impl Cases {
     fn rank(&mut self, base: &Call) {
         let own = self.spec.shape.len() as u32;
         for rank in (0..=4).filter(|rank| *rank != own) {
-            let status = if self.defines() { VALUE } else { EXPERTILE_SHAPE };
+            let status = if self.defines(base) { VALUE } else { EXPERTILE_SHAPE };
             self.add(base, "rank", "wrong rank", rank, status, |t| t.rank = rank);
         }
         for rank in [5, 6, 7, 1 << 31, u32::MAX] {
@@ -97,14 +114,27 @@ impl Cases {
         if too_many {
             return Some(VALUE);
         }
-        if (self.spec.name, dimension) != ("qkv", 1) {
-            return Some(EXPERTILE_SHAPE);
-        }
-        // Any number of query heads is right that leaves room for keys and values.
-        match extent {
-            extent if extent < 2 * KV_HEADS as u64 => Some(VALUE),
-            extent if extent >= 1 << 24 => Some(EXPERTILE_UNSUPPORTED),
-            _ => None,
+        let unsupported = Some(EXPERTILE_UNSUPPORTED);
+        match (base.operator, self.spec.name, dimension) {
+            // Any number of query heads is right that leaves room for keys and values.
+            (_, "qkv", 1) => match extent {
+                extent if extent < 2 * KV_HEADS as u64 => Some(VALUE),
+                extent if extent >= 1 << 24 => unsupported,
+                _ => None,
+            },
+            (Operator::Dispatch, "ids", 0) if extent * TOP_K as u64 >= 1 << 31 => unsupported,
+            (Operator::Dispatch, "ids", 1) if !(1..=16).contains(&extent) => unsupported,
+            // So is any number of rows, and of slots and packets as far as there are kernels.
+            (Operator::Combine, "expert_out", 0) => None,
+            (Operator::Combine, "rows", 1) => unsupported.filter(|_| !(1..=16).contains(&extent)),
+            (Operator::PacketPack, "offsets", 0) if extent > 0 => None,
+            (Operator::PacketPack, "packets", 0) => unsupported.filter(|_| extent >= 1 << 31),
+            (Operator::PacketUnpack, "x", 0) if extent >= 1 << 31 => unsupported,
+            (Operator::PacketPack | Operator::PacketUnpack, "x", 1) => {
+                let taken = extent > 0 && extent.is_multiple_of(8) && extent < (1 << 32) - 7;
+                Some(if taken { EXPERTILE_SHAPE } else { EXPERTILE_UNSUPPORTED })
+            }
+            _ => Some(EXPERTILE_SHAPE),
         }
     }
 
@@ -136,12 +166,26 @@ impl Cases {
         let dense = self.spec.dense_strides();
         let rank = self.spec.shape.len();
         for (dimension, own) in dense.into_iter().take(rank).enumerate() {
+            if self.spec.shape[dimension] == 1 {
+                // There is no other index.
+                continue;
+            }
             let last = dimension + 1 == rank;
             let part = format!("strides[{dimension}]");
             for value in [-1, -own, i64::from(i32::MIN), i64::MIN] {
                 self.add(base, &part, "negative", value, VALUE, |t| t.strides[dimension] = value);
             }
-            for value in [own + 1, own + 4, own + 7, 3, (1 << 32) + 1, i64::MAX] {
+            // Packets ask for multiples of 16 bytes.
+            let right = |value| {
+                let packet = matches!(base.operator, Operator::PacketPack | Operator::PacketUnpack);
+                packet
+                    && !last
+                    && ["x", "packets"].contains(&self.spec.name)
+                    && value == own + 4
+                    && self.spec.dtype == EXPERTILE_F32
+            };
+            let absurd = [own + 1, own + 4, own + 7, 3, (1 << 32) + 1, i64::MAX];
+            for value in absurd.map(|value| if right(value) { own + 5 } else { value }) {
                 self.add(base, &part, "absurd", value, VALUE, |t| t.strides[dimension] = value);
             }
             // Of one dimension, that is a tensor without strides.
@@ -183,15 +227,22 @@ pub(super) fn cases(dense: Call, stated: Call, dtype: i32) -> Vec<Case> {
         cases.strides(&stated);
         all.append(&mut cases.cases);
     }
-    if dense.operator != Operator::Rope {
+    if dense.operator.is_norm() {
         absent(&dense, &mut all);
+    }
+    for (name, place, option) in
+        router::UNUSED.iter().filter(|_| dense.operator == Operator::Router)
+    {
+        let mut right = dense;
+        option(&mut right);
+        traces(&right, *place, &format!("{name}, unused"), "", &mut all);
     }
     all
 }
 
 type Change = fn(&mut expertile_tensor);
 
-/// Tensors that the mode does not use: with any trace of one the call is refused.
+/// Tensors that the mode does not use.
 fn absent(base: &Call, all: &mut Vec<Case>) {
     for (mode, unused) in [
         (EXPERTILE_RESIDUAL_NONE, &[1, 2][..]),
@@ -204,19 +255,24 @@ fn absent(base: &Call, all: &mut Vec<Case>) {
             *right.args.tensor(place) = ABSENT;
         }
         for &place in unused {
-            let changes: [(&str, Change); 3] = [
-                ("data", |t| t.data = without_provenance_mut(16)),
-                ("rank", |t| t.rank = 2),
-                ("dtype", |t| t.dtype = EXPERTILE_BF16),
-            ];
-            for (part, change) in changes {
-                let mut call = right;
-                change(call.args.tensor(place));
-                let argument = format!("{}.{part}", ["residual", "sum"][place - 1]);
-                let value = format!("in mode {mode}");
-                all.push(Case { argument, class: "unused", value, status: VALUE, call });
-            }
+            let name = ["residual", "sum"][place - 1];
+            traces(&right, place, name, &format!("in mode {mode}"), all);
         }
+    }
+}
+
+/// With any trace of an absent tensor the call is refused.
+fn traces(right: &Call, place: usize, name: &str, value: &str, all: &mut Vec<Case>) {
+    let changes: [(&str, Change); 3] = [
+        ("data", |t| t.data = without_provenance_mut(16)),
+        ("rank", |t| t.rank = 2),
+        ("dtype", |t| t.dtype = EXPERTILE_BF16),
+    ];
+    for (part, change) in changes {
+        let mut call = *right;
+        change(call.args.tensor(place));
+        let (argument, value) = (format!("{name}.{part}"), value.to_owned());
+        all.push(Case { argument, class: "unused", value, status: VALUE, call });
     }
 }
 
