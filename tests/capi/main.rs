@@ -9,6 +9,7 @@ mod header;
 mod install;
 mod python;
 mod router;
+mod router_loss;
 mod scene;
 #[allow(dead_code)]
 #[path = "../simulated/simulator.rs"]
