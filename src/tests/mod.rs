@@ -24,6 +24,7 @@ mod rms_norm;
 mod rope;
 mod router;
 mod router_loss;
+mod router_loss_refusals;
 mod router_plans;
 mod router_refusals;
 mod routings;
