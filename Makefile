@@ -116,6 +116,7 @@ release-check: toolchain package-test
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny || { echo "error: no cargo-deny: cargo install cargo-deny"; exit 1; }
 	@cargo hack --version >/dev/null 2>&1 || cargo install --locked cargo-hack || { echo "error: no cargo-hack: cargo install cargo-hack"; exit 1; }
 	cargo deny --workspace --all-features check licenses sources bans
+	cargo deny --manifest-path examples/candle/Cargo.toml --all-features --config deny.toml check licenses sources bans
 	RUSTFLAGS="-D warnings" cargo hack check --release --target-dir target/release-check --workspace --exclude expertile-kit --exclude expertile-fuzz --feature-powerset --skip default
 
 # Header, shared and static library and pkg-config file; DESTDIR goes before PREFIX. The crate types are

@@ -157,7 +157,7 @@ pub fn dbrx_plans(
     .into_iter()
 }
 
-/// The README's library example, as a test.
-#[cfg(doctest)]
+/// The README's examples, as tests: the first needs the feature.
+#[cfg(all(doctest, feature = "cuda"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,14 +1,23 @@
 //! `info` starts with and without a driver, and says what is missing.
 
+#[allow(dead_code)]
+#[path = "shared/linked.rs"]
+mod linked;
+
 use expertile::{Device, Platform};
+use std::path::PathBuf;
 use std::process::Command;
+
+/// A built example.
+fn example(name: &str) -> PathBuf {
+    // This test is target/PROFILE/deps/info-HASH.
+    let test = std::env::current_exe().unwrap();
+    test.ancestors().nth(2).unwrap().join("examples").join(name)
+}
 
 /// What `info` prints, with one variable set.
 fn info(variable: Option<(&str, &str)>) -> String {
-    // This test is target/PROFILE/deps/info-HASH.
-    let test = std::env::current_exe().unwrap();
-    let program = test.ancestors().nth(2).unwrap().join("examples/info");
-    let output = Command::new(&program).envs(variable).output().unwrap();
+    let output = Command::new(example("info")).envs(variable).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{text}");
     text
@@ -29,6 +38,15 @@ fn info_says_what_there_is_or_what_is_missing() {
             }
         }
     }
+}
+
+/// With every feature that this test is built with.
+#[test]
+fn programs_are_linked_to_nothing_of_a_device() {
+    for name in ["info", "generate", "logits", "perplexity"] {
+        linked::check(&example(name), &[]);
+    }
+    linked::check(&std::env::current_exe().unwrap(), &[]);
 }
 
 #[test]

@@ -316,7 +316,7 @@ fn permutations_of_tokens_and_experts_permute_rows() -> Result<(), String> {
                 assert_eq!(renamed[names[expert] as usize], first[expert], "{device}");
                 let back = |pair: &i32| (4 * order[*pair as usize / 4]) as i32 + pair % 4;
                 let mut pairs: Vec<i32> = moved[expert].iter().map(back).collect();
-                assert!(moved[expert].is_sorted(), "{device}");
+                assert!(moved[expert].is_sorted(), "{device}: pairs of {expert} are not in order");
                 pairs.sort_unstable();
                 assert_eq!(pairs, first[expert], "{device}");
             }

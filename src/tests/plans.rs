@@ -151,7 +151,7 @@ fn dbrx_fills_the_machine() {
     };
     assert_eq!((of(1), of(64), of(1024)), ((64, 1, 64), (256, 1, 256), (1024, 1, 4096)));
     assert_eq!((of(1025), of(32_768)), ((1024, 5, 1024), (1024, 128, 1024)));
-    assert_eq!(of(1 << 20), ((1024, 256, 16_384)));
+    assert_eq!(of(1 << 20), (1024, 256, 16_384));
     // A row of 768 vectors is three blocks, or six rounds of 128 threads.
     assert_eq!(combine::plan(64, 768, 132).0.grid, [64, 3, 1]);
     assert_eq!(combine::plan(4096, 768, 132).0.grid, [2112, 3, 1]);

@@ -1,5 +1,6 @@
 //! The library as a C or C++ program finds it: `make install` into an empty folder, pkg-config, `cc`.
 
+use crate::linked;
 use crate::simulator::Simulator;
 use expertile::{Device, Platform};
 use std::collections::BTreeSet;
@@ -148,11 +149,14 @@ fn c_and_cxx_use_the_installed_library() {
         // GCC 12 calls it by its draft's name.
         let standard = if standard == "c23" { "c2x" } else { standard };
         let program = installed.build(compiler, standard, example, &dynamic);
-        let needed = text(Command::new("readelf").arg("-d").arg(&program));
-        assert!(needed.contains("[libexpertile.so.0]"), "{needed}");
+        let needed = linked::tagged(&program, "(NEEDED)");
+        assert!(needed.contains(&"libexpertile.so.0".into()), "{needed:?}");
+        linked::check(&program, &["libexpertile.so.0", "libstdc++.so"]);
         run_built(&program);
     }
-    run_built(&installed.build("cc", "c11", "rope.c", &archived));
+    let program = installed.build("cc", "c11", "rope.c", &archived);
+    linked::check(&program, &[]);
+    run_built(&program);
     readme(installed);
     library(&installed.library());
 }
@@ -171,16 +175,8 @@ fn readme(installed: &Installed) {
 
 /// It needs nothing but the C library and the unwinder, and exports what the header declares.
 fn library(library: &Path) {
-    let dynamic = text(Command::new("readelf").args(["-d", "-W"]).arg(library));
-    let bracketed = |line: &str| line.split(['[', ']']).nth(1).unwrap_or_default().to_owned();
-    let tagged = |tag: &str| -> Vec<String> {
-        dynamic.lines().filter(|line| line.contains(tag)).map(bracketed).collect()
-    };
-    assert_eq!(tagged("(SONAME)"), ["libexpertile.so.0"]);
-    for needed in tagged("(NEEDED)") {
-        let known = ["libc.so", "libgcc_s.so", "libm.so", "libdl.so", "libpthread.so", "ld-linux"];
-        assert!(known.iter().any(|name| needed.starts_with(name)), "{needed}");
-    }
+    assert_eq!(linked::tagged(library, "(SONAME)"), ["libexpertile.so.0"]);
+    linked::check(library, &[]);
     let symbols = text(Command::new("nm").args(["-D", "--defined-only"]).arg(library));
     let exported: BTreeSet<&str> =
         symbols.lines().filter_map(|line| line.split_whitespace().last()).collect();

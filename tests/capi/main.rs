@@ -7,6 +7,8 @@ mod call;
 mod calls;
 mod header;
 mod install;
+#[path = "../shared/linked.rs"]
+mod linked;
 mod python;
 mod router;
 mod router_loss;

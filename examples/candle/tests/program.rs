@@ -1,5 +1,9 @@
 //! The program as a user starts it.
 
+#[allow(dead_code)]
+#[path = "../../../tests/shared/linked.rs"]
+mod linked;
+
 use std::process::{Command, Output};
 
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -33,17 +37,9 @@ fn what_is_missing_is_said() {
     }
 }
 
-/// Without feature `cuda` it needs the C library and the unwinder.
+/// Without feature `cuda`.
 #[test]
 #[cfg(not(feature = "cuda"))]
 fn nothing_of_a_device_is_linked() {
-    let program = env!("CARGO_BIN_EXE_expertile-candle");
-    let output = Command::new("readelf").args(["-d", "-W", program]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let needed: Vec<&str> = text.lines().filter(|line| line.contains("(NEEDED)")).collect();
-    assert!(!needed.is_empty(), "{text}");
-    for line in needed {
-        let known = ["[libc.so", "[libgcc_s.so", "[libm.so", "[ld-linux"];
-        assert!(known.iter().any(|name| line.contains(name)), "{line}");
-    }
+    linked::check(env!("CARGO_BIN_EXE_expertile-candle").as_ref(), &[]);
 }

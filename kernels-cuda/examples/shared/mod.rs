@@ -3,7 +3,7 @@ use std::{env, fs, io};
 
 /// Writes images by their names, and their manifest, into the folder that the command line names, and
 /// removes other images there.
-pub fn write_prebuilt(
+pub(crate) fn write_prebuilt(
     manifest: &str,
     images: impl Iterator<Item = (String, &'static [u8])>,
 ) -> io::Result<()> {
