@@ -35,7 +35,7 @@ __device__ inline uint32_t sum_column(const RouterLossParams &p, uint32_t column
 }
 
 extern "C" __global__ void __launch_bounds__(ROUTER_LOSS_THREADS)
-    router_loss_reduce(const __grid_constant__ RouterLossParams p) {
+    router_loss_reduce_f32(const __grid_constant__ RouterLossParams p) {
     __shared__ uint32_t sums[3 * ROUTER_MAX_EXPERTS + 2];
     for (uint32_t column = threadIdx.x; column < 3 * p.experts + 2; column += ROUTER_LOSS_THREADS) {
         sums[column] = sum_column(p, column);

@@ -36,7 +36,7 @@ __device__ inline uint32_t sum_column(const RouterLossParams &p, uint32_t column
 
 extern "C" __global__ __attribute__((amdgpu_flat_work_group_size(ROUTER_LOSS_THREADS,
                                                                 ROUTER_LOSS_THREADS))) void
-router_loss_reduce(const RouterLossParams p) {
+router_loss_reduce_f32(const RouterLossParams p) {
     __shared__ uint32_t sums[3 * ROUTER_MAX_EXPERTS + 2];
     for (uint32_t column = workitem_id_x(); column < 3 * p.experts + 2; column += ROUTER_LOSS_THREADS) {
         sums[column] = sum_column(p, column);

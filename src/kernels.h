@@ -121,7 +121,7 @@ typedef struct RouterParams {
 
 // Load histogram and losses of the router: reference/router_loss.rs, src/router_loss.rs.
 // Entries: router_loss_{bf16,f16,f32} sum chunks of ROUTER_LOSS_CHUNK tokens, a block each;
-// router_loss_reduce, one block, adds the chunks. Threads of a block: ROUTER_LOSS_THREADS.
+// router_loss_reduce_f32, one block, adds the chunks. Threads of a block: ROUTER_LOSS_THREADS.
 #define ROUTER_LOSS_THREADS 256
 #define ROUTER_LOSS_CHUNK 256
 

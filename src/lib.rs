@@ -145,6 +145,9 @@ pub fn dbrx_plans(
         .map(|tokens: u32| (packet::ENTRIES[0], packet::plan(4 * tokens, 768, multiprocessors).0));
     let router = [1, 4096]
         .map(|tokens| (router::ENTRIES[0], router::plan(tokens, 16, false, multiprocessors).0));
+    // The first launch of the losses.
+    let router_loss =
+        [1, 4096].map(|tokens| (router_loss::ENTRIES[0], router_loss::plan(tokens)[0]));
     [
         ("combine", combine),
         ("dispatch", dispatch),
@@ -153,6 +156,7 @@ pub fn dbrx_plans(
         ("rms_norm", norm(rms_norm::ENTRIES[0])),
         ("rope", rope),
         ("router", router),
+        ("router_loss", router_loss),
     ]
     .into_iter()
 }

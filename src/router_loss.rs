@@ -11,7 +11,7 @@ use crate::tensor::{Layout, Tensor, TensorMut};
 
 /// The entries of the two images.
 pub(crate) const ENTRIES: [&str; 3] = ["router_loss_bf16", "router_loss_f16", "router_loss_f32"];
-pub(crate) const REDUCE_ENTRIES: [&str; 1] = ["router_loss_reduce"];
+pub(crate) const REDUCE_ENTRIES: [&str; 1] = ["router_loss_reduce_f32"];
 
 /// The arguments of [`router_loss`](crate::router_loss()).
 #[derive(Debug)]

@@ -173,6 +173,8 @@ fn check_as<T: Float>(case: &Case) -> Result<(), String> {
             return Err(format!("{name}: {again:?} after {got:?}"));
         }
         count_case(&name, "router_loss", T::DTYPE, device);
+        let name = format!("router_loss_reduce f32 {}", device.info().images);
+        count_case(&name, "router_loss_reduce", Dtype::F32, device);
     }
     Ok(())
 }
@@ -185,4 +187,5 @@ fn router_loss_matches_reference() {
         panic!("{error}");
     }
     report("router_loss");
+    report("router_loss_reduce");
 }
