@@ -11,9 +11,10 @@
 //! | sum of expert outputs and residual | [`combine()`] |
 //! | rows to and from another device | [`packet_pack()`], [`packet_unpack()`] |
 //!
-//! Operators take a [`Stream`] and borrowed [`Tensor`]s, submit one kernel (`dispatch`
-//! and `router`: up to two) and return at once: they neither allocate nor wait. Memory and streams may be an engine's own ([`Tensor::from_raw`],
-//! [`Stream::borrow`]) or this crate's ([`Buffer`], [`Device::stream`]).
+//! Operators take a [`Stream`] and borrowed [`Tensor`]s, submit one kernel (`dispatch`,
+//! `router` and `router_loss`: up to two) and return at once: they neither allocate nor wait. Memory and
+//! streams may be an engine's own ([`Tensor::from_raw`], [`Stream::borrow`]) or this crate's ([`Buffer`],
+//! [`Device::stream`]).
 //!
 //! Feature `cuda` finds NVIDIA devices, feature `hip` AMD ones; a binary may have both. Nothing is
 //! linked: it starts without a driver, and [`Device::open`] then says what is missing. Feature
