@@ -18,6 +18,7 @@ mod packet;
 mod rms_norm;
 mod rope;
 mod router;
+mod router_loss;
 
 use criterion::criterion_group;
 use device::DeviceBench;
@@ -30,6 +31,7 @@ criterion_group!(
     linear::bench,
     rope::bench,
     router::bench,
+    router_loss::bench,
     dispatch::bench,
     grouped_gemm::bench,
     combine::bench,
@@ -37,7 +39,7 @@ criterion_group!(
 );
 
 /// What runs on devices.
-const DEVICE_BENCHES: [&DeviceBench; 7] = [
+const DEVICE_BENCHES: [&DeviceBench; 8] = [
     &layer_norm::DEVICE,
     &rms_norm::DEVICE,
     &rope::DEVICE,
@@ -45,6 +47,7 @@ const DEVICE_BENCHES: [&DeviceBench; 7] = [
     &combine::DEVICE,
     &packet::DEVICE,
     &router::DEVICE,
+    &router_loss::DEVICE,
 ];
 
 fn main() {

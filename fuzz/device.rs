@@ -3,6 +3,7 @@
 
 use crate::tests::{
     combine, dispatch, layer_norm::LAYER_NORM, norm, packet, rms_norm::RMS_NORM, rope, router,
+    router_loss,
 };
 use expertile::{Dtype, Pairing};
 
@@ -165,4 +166,21 @@ pub fn router(data: &[u8]) {
         seed: bytes.seed(),
     };
     router::check(&case).unwrap_or_else(|error| panic!("{case:?}: {error}"));
+}
+
+/// One call of `router_loss`.
+pub fn router_loss(data: &[u8]) {
+    let mut bytes = Bytes(data.iter());
+    let case = router_loss::Case {
+        tokens: bytes.below(600),
+        experts: 1 + bytes.below(256),
+        top_k: 1 + bytes.below(16),
+        gap: bytes.below(3),
+        dtype: bytes.dtype(),
+        scale: bytes.number(&[1.0, 1e-3, 40.0]),
+        special: bytes.below(2) == 1,
+        padding: bytes.number(&[0, 5, 16]),
+        seed: bytes.seed(),
+    };
+    router_loss::check(&case).unwrap_or_else(|error| panic!("{case:?}: {error}"));
 }

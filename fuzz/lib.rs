@@ -8,7 +8,7 @@ mod device;
 mod operators;
 mod tests;
 
-pub use device::{combine, dispatch, layer_norm, packet, rms_norm, rope, router};
+pub use device::{combine, dispatch, layer_norm, packet, rms_norm, rope, router, router_loss};
 pub use operators::operators;
 
 use expertile_reference::Elements;

@@ -21,3 +21,5 @@ pub(crate) mod rms_norm;
 pub(crate) mod rope;
 #[path = "../src/tests/router.rs"]
 pub(crate) mod router;
+#[path = "../src/tests/router_loss.rs"]
+pub(crate) mod router_loss;

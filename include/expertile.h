@@ -6,14 +6,14 @@
 // outputs are as they were, but for logits that the router keeps, if its second launch failed. Any thread may
 // call anything.
 //
-// An operator submits one launch to `stream`, dispatch and the router up to two, and returns at once: it
-// neither allocates nor waits, on the device or the host, and may be captured into a graph. `stream` is a
-// CUstream (cudaStream_t) of the device's primary context or a hipStream_t, and stays the caller's; null is
-// the default stream. Memory stays the caller's too: it must be valid until the launch is done on the device,
-// and no tensor that is written may overlap another. Addresses are multiples of 16 bytes; of whole numbers, of
-// weights of slots and of all of the router's but h and weight they are multiples of their elements, of tiles
-// of 8. What the library cannot see, it cannot refuse: an address that is no memory of the device, a tensor
-// longer than its memory, a stream that is destroyed.
+// An operator submits one launch to `stream`, dispatch, the router and its losses up to two, and returns at
+// once: it neither allocates nor waits, on the device or the host, and may be captured into a graph. `stream`
+// is a CUstream (cudaStream_t) of the device's primary context or a hipStream_t, and stays the caller's; null
+// is the default stream. Memory stays the caller's too: it must be valid until the launch is done on the
+// device, and no tensor that is written may overlap another. Addresses are multiples of 16 bytes; of whole
+// numbers, of weights of slots, of what router_loss and router take and give, but for the latter's h and
+// weight, they are multiples of their elements, of tiles of 8. What the library cannot see, it cannot refuse:
+// an address that is no memory of the device, a tensor longer than its memory, a stream that is destroyed.
 //
 // Structs begin with `struct_size`, the caller's sizeof; sizes of other versions of this header are
 // EXPERTILE_STRUCT_SIZE. Fields not mentioned in an initialiser are 0, their default.
@@ -349,6 +349,24 @@ typedef struct expertile_router_args {
     struct expertile_tensor probabilities;
 } expertile_router_args;
 
+// The arguments of `expertile_router_loss`.
+typedef struct expertile_router_loss_args {
+    // sizeof(expertile_router_loss_args)
+    uint32_t struct_size;
+    // 0
+    uint32_t reserved;
+    // [tokens, experts], bf16, f16 or f32: before the softmax
+    struct expertile_tensor logits;
+    // [tokens, top_k], i32; any value
+    struct expertile_tensor ids;
+    // [3], f32: MegaBlocks' load-balancing loss, the published DBRX's, the z-loss; written
+    struct expertile_tensor losses;
+    // [experts], i32: how many tokens chose each expert; written
+    struct expertile_tensor counts;
+    // [experts], f32: the mean of the softmax; written
+    struct expertile_tensor mean_probabilities;
+} expertile_router_loss_args;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -602,6 +620,37 @@ int32_t expertile_router(struct expertile_device *device,
                          void *workspace,
                          size_t workspace_bytes,
                          void *stream);
+
+// Whether `expertile_router_loss` takes such arguments on the device: EXPERTILE_OK, or the status that it
+// would return. Addresses are not looked at and may be null.
+int32_t expertile_supports_router_loss(struct expertile_device *device,
+                                       const struct expertile_router_loss_args *args);
+
+// Stores the bytes of workspace that `expertile_router_loss` needs for such arguments: 0 without tokens.
+// Addresses are not looked at and may be null.
+int32_t expertile_router_loss_workspace_bytes(struct expertile_device *device,
+                                              const struct expertile_router_loss_args *args,
+                                              size_t *bytes);
+
+// The load histogram of a routing, two load-balancing losses and the z-loss, each with weight 1.
+//
+//   P[t, :]               = softmax(logits[t, :])
+//   Q[t, :]               = softmax(P[t, :])
+//   counts[e]             = how many of ids are e
+//   mean_probabilities[e] = mean over t of P[t, e]
+//   losses[0] = experts / (tokens * top_k) * sum over e of counts[e] * mean over t of P[t, e]
+//   losses[1] = experts / tokens * sum over e of counts[e] * mean over t of Q[t, e]
+//   losses[2] = mean over t of log(sum over e of exp(logits[t, e]))^2
+//
+// There are 1 to 256 experts, 1 to 16 slots of a token and less than 2^31 tokens. Rows of logits may have any
+// strides; all else is dense. A token none of whose ids is an expert is padding: it counts as no token. A NaN
+// counts as -inf, logits of +inf share a softmax. Sums are f32, in an order that depends on the extents alone.
+// Two launches; what the workspace holds does not matter. Zero tokens launch once: all results become 0.
+int32_t expertile_router_loss(struct expertile_device *device,
+                              const struct expertile_router_loss_args *args,
+                              void *workspace,
+                              size_t workspace_bytes,
+                              void *stream);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -100,6 +100,11 @@ __device__ inline void global_atomic_add_u32(uint32_t *to, uint32_t value) {
     __hip_atomic_fetch_add(to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
 }
 
+// 12.12, ds_add_u32, likewise: `to` is in LDS.
+__device__ inline void lds_atomic_add_u32(uint32_t *to, uint32_t value) {
+    __hip_atomic_fetch_add(to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
+}
+
 // 11.3.1, ds_swizzle_b32 in its bit mode: the value of the lane whose number within its 32 differs by
 // `mask`.
 template <uint32_t MASK>

@@ -12,6 +12,7 @@
 //! | dense layer | [`linear::linear`] |
 //! | clip, split, rotate | [`rope::rope`], [`rope::rope_interleaved`], [`rope::append`] |
 //! | top-k router | [`router::router`], [`router::route`]; [`router_f32::router_f32`]: the bits of the kernels |
+//! | load histogram, load-balancing and z-loss | [`router_loss::router_loss`] |
 //! | sort by expert | [`dispatch::dispatch`] |
 //! | expert products | [`grouped_gemm::up`], [`grouped_gemm::down`] |
 //! | sum of expert outputs | [`combine::combine`] |
@@ -41,6 +42,7 @@ pub mod rope;
 pub mod rounding;
 pub mod router;
 pub mod router_f32;
+pub mod router_loss;
 pub mod tensor;
 pub mod weights;
 

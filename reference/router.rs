@@ -306,6 +306,11 @@ fn ordered(logits: &[impl Real]) -> Vec<f64> {
     row.iter().map(|&logit| if logit == largest { 0.0 } else { f64::NEG_INFINITY }).collect()
 }
 
+/// The softmax of any row.
+pub(crate) fn scores_of_row(logits: &[impl Real]) -> Vec<f64> {
+    softmax(&ordered(logits))
+}
+
 /// The softmax of a row that [`ordered`] made.
 fn softmax(row: &[f64]) -> Vec<f64> {
     let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);

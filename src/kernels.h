@@ -119,6 +119,26 @@ typedef struct RouterParams {
     float scale;                // the weights are multiplied by it
 } RouterParams;
 
+// Load histogram and losses of the router: reference/router_loss.rs, src/router_loss.rs.
+// Entries: router_loss_{bf16,f16,f32} sum chunks of ROUTER_LOSS_CHUNK tokens, a block each;
+// router_loss_reduce_f32, one block, adds the chunks. Threads of a block: ROUTER_LOSS_THREADS.
+#define ROUTER_LOSS_THREADS 256
+#define ROUTER_LOSS_CHUNK 256
+
+typedef struct RouterLossParams {
+    const void *logits;         // [tokens, experts]
+    const int32_t *ids;         // [tokens, top_k]; outside of the experts: none
+    uint32_t *partials;         // [chunks, 3 * experts + 2]: sums of P, of Q, of z; counts; tokens
+    float *losses;              // [3]
+    int32_t *counts;            // [experts]
+    float *mean_probabilities;  // [experts]
+    uint64_t logits_stride;     // from one row to the next
+    uint32_t tokens;
+    uint32_t experts;           // 1 to ROUTER_MAX_EXPERTS
+    uint32_t top_k;             // 1 to ROUTER_MAX_TOP_K
+    uint32_t chunks;            // ceil(tokens / ROUTER_LOSS_CHUNK)
+} RouterLossParams;
+
 // The (token, slot) pairs sorted by expert: reference/dispatch.rs, src/dispatch.rs.
 // Entries: dispatch_i32_count, dispatch_i32_place. Without histograms dispatch_i32_place is one block that does
 // it all; with them, dispatch_i32_count first writes one for each chunk of pairs, both in chunks

@@ -21,6 +21,8 @@ pub const ROUTER_NORM_NONE: u32 = 0;
 pub const ROUTER_NORM_SUM: u32 = 1;
 pub const ROUTER_NORM_LARGEST: u32 = 2;
 pub const ROUTER_NORM_POWER: u32 = 3;
+pub const ROUTER_LOSS_THREADS: u32 = 256;
+pub const ROUTER_LOSS_CHUNK: u32 = 256;
 pub const DISPATCH_MAX_EXPERTS: u32 = 256;
 pub const DISPATCH_MAX_TOP_K: u32 = 16;
 pub const DISPATCH_MAX_THREADS: u32 = 1024;
@@ -268,6 +270,58 @@ const _: () = {
         [::core::mem::offset_of!(RouterParams, inverse_p_low) - 152usize];
     ["Offset of field: RouterParams::scale"]
         [::core::mem::offset_of!(RouterParams, scale) - 156usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct RouterLossParams {
+    #[doc = " \\[tokens, experts\\]"]
+    pub logits: *const ::core::ffi::c_void,
+    #[doc = " \\[tokens, top_k\\]; outside of the experts: none"]
+    pub ids: *const i32,
+    #[doc = " \\[chunks, 3 * experts + 2\\]: sums of P, of Q, of z; counts; tokens"]
+    pub partials: *mut u32,
+    #[doc = " \\[3\\]"]
+    pub losses: *mut f32,
+    #[doc = " \\[experts\\]"]
+    pub counts: *mut i32,
+    #[doc = " \\[experts\\]"]
+    pub mean_probabilities: *mut f32,
+    #[doc = " from one row to the next"]
+    pub logits_stride: u64,
+    pub tokens: u32,
+    #[doc = " 1 to ROUTER_MAX_EXPERTS"]
+    pub experts: u32,
+    #[doc = " 1 to ROUTER_MAX_TOP_K"]
+    pub top_k: u32,
+    #[doc = " ceil(tokens / ROUTER_LOSS_CHUNK)"]
+    pub chunks: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RouterLossParams"][::core::mem::size_of::<RouterLossParams>() - 72usize];
+    ["Alignment of RouterLossParams"][::core::mem::align_of::<RouterLossParams>() - 8usize];
+    ["Offset of field: RouterLossParams::logits"]
+        [::core::mem::offset_of!(RouterLossParams, logits) - 0usize];
+    ["Offset of field: RouterLossParams::ids"]
+        [::core::mem::offset_of!(RouterLossParams, ids) - 8usize];
+    ["Offset of field: RouterLossParams::partials"]
+        [::core::mem::offset_of!(RouterLossParams, partials) - 16usize];
+    ["Offset of field: RouterLossParams::losses"]
+        [::core::mem::offset_of!(RouterLossParams, losses) - 24usize];
+    ["Offset of field: RouterLossParams::counts"]
+        [::core::mem::offset_of!(RouterLossParams, counts) - 32usize];
+    ["Offset of field: RouterLossParams::mean_probabilities"]
+        [::core::mem::offset_of!(RouterLossParams, mean_probabilities) - 40usize];
+    ["Offset of field: RouterLossParams::logits_stride"]
+        [::core::mem::offset_of!(RouterLossParams, logits_stride) - 48usize];
+    ["Offset of field: RouterLossParams::tokens"]
+        [::core::mem::offset_of!(RouterLossParams, tokens) - 56usize];
+    ["Offset of field: RouterLossParams::experts"]
+        [::core::mem::offset_of!(RouterLossParams, experts) - 60usize];
+    ["Offset of field: RouterLossParams::top_k"]
+        [::core::mem::offset_of!(RouterLossParams, top_k) - 64usize];
+    ["Offset of field: RouterLossParams::chunks"]
+        [::core::mem::offset_of!(RouterLossParams, chunks) - 68usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

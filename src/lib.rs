@@ -6,13 +6,15 @@
 //! | residual addition and RMS norm | [`rms_norm()`] |
 //! | clip, rotate, append to the KV cache | [`rope()`] |
 //! | top-k router | [`router()`] |
+//! | load histogram, load-balancing and z-loss | [`router_loss()`] |
 //! | pairs of token and expert sorted by expert | [`dispatch()`] |
 //! | sum of expert outputs and residual | [`combine()`] |
 //! | rows to and from another device | [`packet_pack()`], [`packet_unpack()`] |
 //!
-//! Operators take a [`Stream`] and borrowed [`Tensor`]s, submit one kernel (`dispatch`
-//! and `router`: up to two) and return at once: they neither allocate nor wait. Memory and streams may be an engine's own ([`Tensor::from_raw`],
-//! [`Stream::borrow`]) or this crate's ([`Buffer`], [`Device::stream`]).
+//! Operators take a [`Stream`] and borrowed [`Tensor`]s, submit one kernel (`dispatch`,
+//! `router` and `router_loss`: up to two) and return at once: they neither allocate nor wait. Memory and
+//! streams may be an engine's own ([`Tensor::from_raw`], [`Stream::borrow`]) or this crate's ([`Buffer`],
+//! [`Device::stream`]).
 //!
 //! Feature `cuda` finds NVIDIA devices, feature `hip` AMD ones; a binary may have both. Nothing is
 //! linked: it starts without a driver, and [`Device::open`] then says what is missing. Feature
@@ -56,6 +58,7 @@ pub mod probe;
 mod rms_norm;
 mod rope;
 mod router;
+mod router_loss;
 mod stream;
 mod tensor;
 #[cfg(test)]
@@ -75,6 +78,7 @@ pub use packet::{PacketPack, PacketUnpack, packet_pack, packet_trailer, packet_u
 pub use rms_norm::rms_norm;
 pub use rope::{Pairing, Rope, rope};
 pub use router::{ExpertGroups, Router, RouterInput, Scoring, router};
+pub use router_loss::{RouterLoss, router_loss, router_loss_workspace_bytes};
 pub use stream::{Event, Stream};
 pub use tensor::{MAX_RANK, Tensor, TensorMut};
 
@@ -87,6 +91,8 @@ pub(crate) const KERNELS: &[(&str, &[&str])] = &[
     ("rms_norm", &rms_norm::ENTRIES),
     ("rope", &rope::ENTRIES),
     ("router", &router::ENTRIES),
+    ("router_loss", &router_loss::ENTRIES),
+    ("router_loss_reduce", &router_loss::REDUCE_ENTRIES),
     ("router_select", &router::SELECT_ENTRIES),
 ];
 
@@ -140,6 +146,9 @@ pub fn dbrx_plans(
         .map(|tokens: u32| (packet::ENTRIES[0], packet::plan(4 * tokens, 768, multiprocessors).0));
     let router = [1, 4096]
         .map(|tokens| (router::ENTRIES[0], router::plan(tokens, 16, false, multiprocessors).0));
+    // The first launch of the losses.
+    let router_loss =
+        [1, 4096].map(|tokens| (router_loss::ENTRIES[0], router_loss::plan(tokens)[0]));
     [
         ("combine", combine),
         ("dispatch", dispatch),
@@ -148,6 +157,7 @@ pub fn dbrx_plans(
         ("rms_norm", norm(rms_norm::ENTRIES[0])),
         ("rope", rope),
         ("router", router),
+        ("router_loss", router_loss),
     ]
     .into_iter()
 }

@@ -81,3 +81,8 @@ fn packet() {
 fn router() {
     replay("router", fuzz::router);
 }
+
+#[test]
+fn router_loss() {
+    replay("router_loss", fuzz::router_loss);
+}

@@ -20,6 +20,7 @@ mod registry;
 mod rms_norm;
 mod rope;
 mod router;
+mod router_loss;
 mod status;
 mod tensor;
 #[cfg(test)]
@@ -66,6 +67,10 @@ pub use router::{
     EXPERTILE_ROUTER_HIDDEN, EXPERTILE_ROUTER_LOGITS, EXPERTILE_SCORING_SIGMOID,
     EXPERTILE_SCORING_SOFTMAX, EXPERTILE_SCORING_TOP_K_SOFTMAX, expertile_router,
     expertile_router_args, expertile_router_workspace_bytes, expertile_supports_router,
+};
+pub use router_loss::{
+    expertile_router_loss, expertile_router_loss_args, expertile_router_loss_workspace_bytes,
+    expertile_supports_router_loss,
 };
 pub use status::{
     EXPERTILE_DEVICE_LOST, EXPERTILE_DRIVER, EXPERTILE_INTERNAL, EXPERTILE_INVALID_VALUE,

@@ -23,6 +23,8 @@ mod refusals;
 mod rms_norm;
 mod rope;
 mod router;
+mod router_loss;
+mod router_loss_refusals;
 mod router_plans;
 mod router_refusals;
 mod router_rows;

@@ -2,7 +2,8 @@
 //! launch may have.
 
 use crate::dtype::Dtype;
-use crate::{Platform, combine, dispatch, max_tiles, norm, packet, rope, router};
+use crate::kernels::ROUTER_LOSS_CHUNK;
+use crate::{Platform, combine, dispatch, max_tiles, norm, packet, rope, router, router_loss};
 use proptest::prelude::*;
 
 proptest! {
@@ -119,6 +120,20 @@ proptest! {
         prop_assert!(u64::from(x) < platform.grid_end(threads));
         prop_assert!(u64::from(tokens) + u64::from(8 * x) < 1 << 32);
     }
+
+    #[test]
+    fn every_token_is_of_one_chunk(
+        tokens in prop_oneof![0u32..1000, 0u32..1 << 31],
+        platform in prop_oneof![Just(Platform::Cuda), Just(Platform::Hip)],
+    ) {
+        let [chunks, reduce] = router_loss::plan(tokens);
+        let ([blocks, y, z], threads) = (chunks.grid, chunks.threads);
+        prop_assert_eq!((threads, y, z), (256, 1, 1));
+        let end = u64::from(blocks) * u64::from(ROUTER_LOSS_CHUNK);
+        prop_assert!(end >= u64::from(tokens) && end - u64::from(tokens) < ROUTER_LOSS_CHUNK.into());
+        prop_assert!(u64::from(blocks) < platform.grid_end(threads));
+        prop_assert_eq!((reduce.grid, reduce.threads), ([1, 1, 1], 256));
+    }
 }
 
 #[test]
@@ -146,6 +161,7 @@ fn dbrx_fills_the_machine() {
     assert_eq!(router::plan(4096, 16, true, 132).0.grid, [264, 1, 1]);
     assert_eq!(router::plan(1, 256, true, 132).0.grid, [1, 16, 1]);
     assert_eq!(router::plan(1, 256, false, 132).0.grid, [1, 1, 1]);
+    assert_eq!(router_loss::plan(4096)[0].grid, [16, 1, 1]);
     // 304 compute units with waves of 64 threads.
     assert_eq!(rope::plan(Dtype::Bf16, 1, 64, 128, 304).0.grid, [1, 2, 1]);
     assert_eq!(norm::plan(4096, 6144, 304, 64).grid, [608, 1, 1]);

@@ -153,7 +153,7 @@ impl Case {
             forced: (0..self.tokens * self.top_k)
                 .map(|_| match random.u32(..8) {
                     0 => [-1, self.experts as i32, i32::MIN, i32::MAX][random.usize(..4)],
-                    _ => random.i32(..self.experts as i32),
+                    _ => random.i32(0..self.experts as i32),
                 })
                 .collect(),
         }

@@ -1,13 +1,13 @@
 //! A call of an operator's export with all its arguments, each of which may be made wrong.
 
-use crate::router;
 use crate::scene::{
     END_EXPERT, FIRST_EXPERT, Scene, Spec, combine_specs, dispatch_specs, norm_specs, pack_specs,
     rope_specs, unpack_specs,
 };
+use crate::{router, router_loss};
 use expertile::capi::*;
 use std::ffi::c_void;
-use std::ptr::null_mut;
+use std::ptr::{null_mut, without_provenance_mut};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operator {
@@ -19,6 +19,7 @@ pub(crate) enum Operator {
     PacketPack,
     PacketUnpack,
     Router,
+    RouterLoss,
 }
 
 impl Operator {
@@ -34,7 +35,7 @@ pub(crate) enum Export {
     Run,
 }
 
-pub(crate) const OPERATORS: [Operator; 8] = [
+pub(crate) const OPERATORS: [Operator; 9] = [
     Operator::Rope,
     Operator::LayerNorm,
     Operator::RmsNorm,
@@ -43,6 +44,7 @@ pub(crate) const OPERATORS: [Operator; 8] = [
     Operator::PacketPack,
     Operator::PacketUnpack,
     Operator::Router,
+    Operator::RouterLoss,
 ];
 pub(crate) const EXPORTS: [Export; 3] = [Export::Supports, Export::WorkspaceBytes, Export::Run];
 
@@ -55,6 +57,7 @@ pub(crate) fn specs(operator: Operator, dtype: i32) -> Vec<Spec> {
         Operator::PacketPack => pack_specs(dtype),
         Operator::PacketUnpack => unpack_specs(dtype),
         Operator::Router => router::specs(dtype),
+        Operator::RouterLoss => router_loss::specs(dtype),
     }
 }
 
@@ -69,6 +72,7 @@ pub(crate) enum Args {
     Pack(expertile_packet_pack_args),
     Unpack(expertile_packet_unpack_args),
     Router(expertile_router_args),
+    RouterLoss(expertile_router_loss_args),
 }
 
 impl Args {
@@ -120,6 +124,7 @@ impl Args {
                 _ => &mut args.pairs,
             },
             Args::Router(args) => router::tensor(args, place),
+            Args::RouterLoss(args) => router_loss::tensor(args, place),
         }
     }
 
@@ -133,6 +138,7 @@ impl Args {
             Args::Pack(args) => ((&raw const *args).cast(), size_of_val(args)),
             Args::Unpack(args) => ((&raw const *args).cast(), size_of_val(args)),
             Args::Router(args) => ((&raw const *args).cast(), size_of_val(args)),
+            Args::RouterLoss(args) => ((&raw const *args).cast(), size_of_val(args)),
         }
     }
 
@@ -149,6 +155,7 @@ impl Args {
             Args::Pack(args) => &mut args.struct_size,
             Args::Unpack(args) => &mut args.struct_size,
             Args::Router(args) => &mut args.struct_size,
+            Args::RouterLoss(args) => &mut args.struct_size,
         }
     }
 
@@ -172,12 +179,13 @@ impl Args {
         args
     }
 
-    /// Of a packet's operators.
+    /// Of a packet's operators and router_loss.
     pub(crate) fn reserved(&mut self) -> &mut u32 {
         match self {
+            Args::RouterLoss(args) => &mut args.reserved,
             Args::Pack(args) => &mut args.reserved,
             Args::Unpack(args) => &mut args.reserved,
-            _ => panic!("not a packet's"),
+            _ => panic!("has none, or another"),
         }
     }
 
@@ -302,6 +310,11 @@ impl Call {
                 pairs: t(4),
             }),
             Operator::Router => Args::Router(router::args(t)),
+            Operator::RouterLoss => Args::RouterLoss(router_loss::args(t)),
+        };
+        let (workspace, workspace_bytes) = match operator {
+            Operator::RouterLoss => (scene.workspace(), router_loss::workspace_bytes()),
+            _ => (0, 0),
         };
         Call {
             operator,
@@ -310,8 +323,8 @@ impl Call {
             args,
             args_pointer: Pointer::Right,
             bytes_pointer: Pointer::Right,
-            workspace: null_mut(),
-            workspace_bytes: 0,
+            workspace: without_provenance_mut(workspace as usize),
+            workspace_bytes,
             stream: scene.raw_stream(),
         }
     }
@@ -328,7 +341,7 @@ impl Call {
         let status = unsafe { self.dispatch(args, bytes) };
         assert!(stored == before, "the arguments were written");
         let found = if self.export == Export::WorkspaceBytes && status == EXPERTILE_OK {
-            0
+            self.workspace_bytes
         } else {
             UNTOUCHED
         };
@@ -400,6 +413,11 @@ impl Call {
                     expertile_supports_router,
                     expertile_router_workspace_bytes,
                     expertile_router
+                ),
+                Operator::RouterLoss => of!(
+                    expertile_supports_router_loss,
+                    expertile_router_loss_workspace_bytes,
+                    expertile_router_loss
                 ),
             }
         }

@@ -3,9 +3,9 @@
 use crate::allocations;
 use crate::bad::ABSENT;
 use crate::call::{Call, Export, OPERATORS, Operator, specs};
-use crate::router;
 use crate::scene::{END_EXPERT, FIRST_EXPERT, Scene, Spec, last_error};
 use crate::simulator::{Calls, Simulator, devices};
+use crate::{router, router_loss};
 use expertile::capi::*;
 use expertile::{
     Combine, CombineOut, Device, Dispatch, Dtype, Graph, Norm, PacketPack, PacketUnpack, Pairing,
@@ -64,6 +64,7 @@ fn options(operator: Operator) -> Vec<fn(&mut Call)> {
         }
         Operator::PacketPack | Operator::PacketUnpack => return vec![|_| {}],
         Operator::Router => return router::options(),
+        Operator::RouterLoss => return router_loss::options(),
         _ => {}
     }
     vec![
@@ -90,6 +91,9 @@ fn in_rust(call: &mut Call, dtype: Dtype, scene: &Scene) {
     let (device, stream, operator) = (scene.stream.device(), &scene.stream, call.operator);
     if operator == Operator::Router {
         return router::in_rust(call, scene);
+    }
+    if operator == Operator::RouterLoss {
+        return router_loss::in_rust(call, dtype, scene);
     }
     let specs = specs(operator, if dtype == Dtype::F32 { EXPERTILE_F32 } else { EXPERTILE_BF16 });
     let extents =
@@ -227,7 +231,7 @@ fn c_and_rust_give_the_same_bits() {
 
 /// The driver is asked whose stream it is, and given the launch; the default stream of HIP is nobody's.
 #[test]
-fn a_run_is_one_launch_and_allocates_nothing() {
+fn a_run_is_its_launches_and_allocates_nothing() {
     let Some(simulator) = Simulator::find() else { return };
     for device in devices() {
         let platform = device.info().platform;
@@ -248,7 +252,8 @@ fn a_run_is_one_launch_and_allocates_nothing() {
                     Platform::Hip => Some("hipGetStreamDeviceId"),
                     _ => Some("cuStreamGetCtx"),
                 };
-                let mut expected = vec![(launch_call(platform), 1)];
+                let launches = if operator == Operator::RouterLoss { 2 } else { 1 };
+                let mut expected = vec![(launch_call(platform), launches)];
                 expected.extend(asks.map(|name| (name, 1)));
                 expected.sort_unstable();
                 let mut made = after.since(&before.0);
@@ -289,7 +294,12 @@ fn without_tokens_nothing_is_launched() {
     for device in devices() {
         let platform = device.info().platform;
         // Other extents follow from the tokens of the others, or it launches all the same.
-        let few = [Operator::Dispatch, Operator::PacketPack, Operator::PacketUnpack];
+        let few = [
+            Operator::Dispatch,
+            Operator::PacketPack,
+            Operator::PacketUnpack,
+            Operator::RouterLoss,
+        ];
         for operator in OPERATORS.into_iter().filter(|operator| !few.contains(operator)) {
             let scene = Scene::new(&device, &specs(operator, EXPERTILE_F32));
             let mut call = Call::new(operator, Export::Run, EXPERTILE_F32, false, &scene);

@@ -21,6 +21,7 @@ fn the_header_is_up_to_date() {
         "packet_pack",
         "packet_unpack",
         "router",
+        "router_loss",
     ];
     for file in ["version", "status", "text", "device", "tensor"].iter().chain(&operators) {
         builder = builder.with_src(folder.join(format!("{file}.rs")));

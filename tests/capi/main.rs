@@ -11,6 +11,7 @@ mod install;
 mod linked;
 mod python;
 mod router;
+mod router_loss;
 mod scene;
 #[allow(dead_code)]
 #[path = "../simulated/simulator.rs"]

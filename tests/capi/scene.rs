@@ -1,4 +1,4 @@
-//! A device with one buffer, in which an operator's tensors lie between fences.
+//! A device with one buffer, in which an operator's tensors and its workspace lie between fences.
 
 use expertile::capi::{
     EXPERTILE_BF16, EXPERTILE_CUDA, EXPERTILE_F16, EXPERTILE_F32, EXPERTILE_HIP, EXPERTILE_I32,
@@ -187,7 +187,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new(device: &Device, specs: &[Spec]) -> Scene {
-        let mut bytes = vec![FENCE; specs.len() * PLACE_BYTES];
+        let mut bytes = vec![FENCE; (specs.len() + 1) * PLACE_BYTES];
         for (place, spec) in specs.iter().enumerate() {
             let elements: i64 = spec.shape.iter().product();
             let values: Vec<u8> =
@@ -212,6 +212,11 @@ impl Scene {
 
     pub(crate) fn address(&self, place: usize) -> u64 {
         self.buffer.address() + (place * PLACE_BYTES + FENCE_BYTES) as u64
+    }
+
+    /// The place behind the tensors'.
+    pub(crate) fn workspace(&self) -> u64 {
+        self.address(4 * self.image.len() / PLACE_BYTES - 1)
     }
 
     /// The tensor, dense; its strides are stated or left to the library.

@@ -8,5 +8,6 @@ mod lost;
 mod matrix;
 mod operations;
 mod router;
+mod router_loss;
 mod routing;
 mod simulator;

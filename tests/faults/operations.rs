@@ -1,6 +1,7 @@
 //! Every operation of the crate that a driver takes part in, and what they work on.
 
 use crate::router::Route;
+use crate::router_loss::Loss;
 use crate::routing::Routing;
 use expertile::{
     Buffer, Device, Dtype, Event, Graph, Norm, Pairing, Platform, Residual, Result, Rope, Stream,
@@ -27,6 +28,7 @@ pub(crate) struct Scene {
     routings: [Routing; 2],
     /// Of one launch of the router, and of two.
     routes: [Route; 2],
+    loss: Loss,
     numbers: [Buffer; 2],
 }
 
@@ -47,14 +49,27 @@ impl Scene {
             [Buffer::from_slice(&stream, &NUMBERS)?, Buffer::from_slice(&stream, &NUMBERS)?];
         let routings = [Routing::new(&stream, TOKENS)?, Routing::new(&stream, 1030)?];
         let routes = [Route::new(&stream, 16)?, Route::new(&stream, 70)?];
+        let loss = Loss::new(&stream)?;
         stream.synchronize()?;
-        Ok(Scene { platform, device, stream, events, graph, operands, routings, routes, numbers })
+        Ok(Scene {
+            platform,
+            device,
+            stream,
+            events,
+            graph,
+            operands,
+            routings,
+            routes,
+            loss,
+            numbers,
+        })
     }
 
     /// Gives operators their inputs anew, and poison to be overwritten.
     pub(crate) fn reset(&mut self) -> Result<()> {
         self.routings.iter_mut().try_for_each(|routing| routing.reset(&self.stream))?;
         self.routes.iter_mut().try_for_each(|route| route.reset(&self.stream))?;
+        self.loss.reset(&self.stream)?;
         self.operands.reset(&self.stream)
     }
 
@@ -72,6 +87,7 @@ impl Scene {
         for route in &self.routes {
             outputs.extend(route.outputs(&self.stream)?);
         }
+        outputs.extend(self.loss.outputs(&self.stream)?);
         Ok(outputs)
     }
 }
@@ -169,8 +185,8 @@ fn operation(name: &'static str, run: fn(&mut Scene) -> Result<Made>) -> Operati
     Operation { name, run }
 }
 
-/// Those that launch one kernel each, and two that launch two.
-pub(crate) const OPERATORS: [&str; 10] = [
+/// Those that launch one kernel each, and three that launch two.
+pub(crate) const OPERATORS: [&str; 11] = [
     "rope",
     "layer_norm",
     "rms_norm",
@@ -181,6 +197,7 @@ pub(crate) const OPERATORS: [&str; 10] = [
     "combine",
     "router",
     "router twice",
+    "router_loss",
 ];
 
 /// Those that ask a driver nothing.
@@ -251,5 +268,6 @@ pub(crate) fn operations() -> Vec<Operation> {
         operation("combine", |scene| scene.routings[0].combine(&scene.stream).and_then(made)),
         operation("router", |scene| scene.routes[0].route(&scene.stream).and_then(made)),
         operation("router twice", |scene| scene.routes[1].route(&scene.stream).and_then(made)),
+        operation("router_loss", |scene| scene.loss.ask(&scene.stream).and_then(made)),
     ]
 }

@@ -9,6 +9,7 @@ mod calls;
 mod devices;
 mod replays;
 mod router;
+mod router_loss;
 mod routing;
 mod schedules;
 mod simulator;

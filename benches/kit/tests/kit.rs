@@ -189,7 +189,7 @@ fn the_whole_kit_runs_on_amd_devices() {
         assert!(line(&table, passed).contains("passed"), "{passed} in\n{table}");
     }
     assert!(line(&table, "check device").contains("simulated gfx942, gfx942, HIP "), "{table}");
-    assert!(line(&table, "benches cases passed").contains("7 of 7"), "{table}");
+    assert!(line(&table, "benches cases passed").contains("8 of 8"), "{table}");
     for skipped in ["candle operators skipped", "sanitizer compute-sanitizer skipped"] {
         assert!(line(&table, skipped).contains("for NVIDIA devices only"), "{table}");
     }
@@ -201,7 +201,17 @@ fn the_whole_kit_runs_on_amd_devices() {
     let ledger = text(&files, "ledger.csv");
     let proofs: Vec<&str> = ledger.lines().skip(1).collect();
     // Which dtypes are drawn depends on the seed.
-    for operator in ["combine", "dispatch", "layer_norm", "packet", "rms_norm", "rope", "router"] {
+    for operator in [
+        "combine",
+        "dispatch",
+        "layer_norm",
+        "packet",
+        "rms_norm",
+        "rope",
+        "router",
+        "router_loss",
+        "router_loss_reduce",
+    ] {
         assert!(ledger.contains(&format!(",gfx942,{operator},")), "{ledger}");
     }
     for proof in proofs {
@@ -242,7 +252,7 @@ fn a_part_that_fails_is_a_line_of_the_table() {
     assert!(line(&table, "properties properties FAILED").contains("ended by signal 11"));
     assert!(line(&table, "check the images' machine code runs FAILED").contains("did not run"));
     assert!(line(&table, "benches peers skipped").contains("it ended"));
-    assert!(line(&table, "benches cases passed").contains("7 of 7"));
+    assert!(line(&table, "benches cases passed").contains("8 of 8"));
     assert!(!table.contains("sanitizer") && !table.contains("probes"), "{table}");
 }
 

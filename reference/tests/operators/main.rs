@@ -16,3 +16,4 @@ mod rope;
 mod rounding;
 mod router;
 mod router_f32;
+mod router_loss;

@@ -74,16 +74,39 @@ impl Cases<'_> {
         if self.base.export != Export::Run {
             return;
         }
-        for bytes in [1, 256, usize::MAX] {
-            self.add("workspace_bytes", "of null", bytes, EXPERTILE_NULL_POINTER, |c| {
-                c.workspace_bytes = bytes;
-            });
-        }
+        self.workspace();
         let Some((handle, stream)) = other else { return };
         self.add("device", "wrong device", 1, EXPERTILE_INVALID_VALUE, |c| c.device = handle.0);
         self.add("stream", "wrong device", 1, EXPERTILE_INVALID_VALUE, |c| {
             c.stream = without_provenance_mut(stream.raw() as usize);
         });
+    }
+
+    fn workspace(&mut self) {
+        let needed = self.base.workspace_bytes;
+        if needed == 0 {
+            for bytes in [1, 256, usize::MAX] {
+                self.add("workspace_bytes", "of null", bytes, EXPERTILE_NULL_POINTER, |c| {
+                    c.workspace_bytes = bytes;
+                });
+            }
+            return;
+        }
+        self.add("workspace", "null", 0, EXPERTILE_NULL_POINTER, |c| c.workspace = null_mut());
+        for off in 1..4 {
+            self.add("workspace", "misaligned", off, EXPERTILE_INVALID_VALUE, |c| {
+                c.workspace = c.workspace.wrapping_byte_add(off);
+            });
+        }
+        let last = usize::MAX - 3;
+        self.add("workspace", "overflow", last, EXPERTILE_INVALID_VALUE, |c| {
+            c.workspace = without_provenance_mut(last);
+        });
+        for bytes in [0, 1, 4, needed / 2, needed - 4, needed - 1] {
+            self.add("workspace_bytes", "too few", bytes, EXPERTILE_WORKSPACE, |c| {
+                c.workspace_bytes = bytes;
+            });
+        }
     }
 
     fn rope(&mut self) {
@@ -168,7 +191,7 @@ impl Cases<'_> {
         }
     }
 
-    fn packet(&mut self) {
+    fn reserved(&mut self) {
         for value in [1, 2, 1 << 31, u32::MAX] {
             self.add("reserved", "not 0", value, EXPERTILE_INVALID_VALUE, |c| {
                 *c.args.reserved() = value;
@@ -198,7 +221,7 @@ pub(super) fn cases(base: &Call, other: Option<&(Handle, Stream)>) -> Vec<Case> 
         Operator::LayerNorm | Operator::RmsNorm => cases.norm(),
         Operator::Dispatch => cases.dispatch(),
         Operator::Combine => cases.combine(),
-        Operator::PacketPack | Operator::PacketUnpack => cases.packet(),
+        Operator::PacketPack | Operator::PacketUnpack | Operator::RouterLoss => cases.reserved(),
         Operator::Router => cases.router(),
     }
     cases.cases

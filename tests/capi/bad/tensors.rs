@@ -38,9 +38,14 @@ impl Cases {
         match (base.operator, self.spec.name) {
             (Operator::Dispatch | Operator::PacketPack, "ids") => true,
             (Operator::Combine, "expert_out" | "rows") => true,
-            (Operator::Router, "weight" | "ids") => true,
+            (Operator::Router, "weight" | "ids") | (Operator::RouterLoss, "logits") => true,
             (_, name) => ["qkv", "k_cache", "x"].contains(&name),
         }
+    }
+
+    /// A tensor with a kernel for each type, and for each distance of rows.
+    fn is_free(&self, base: &Call) -> bool {
+        (base.operator, self.spec.name) == (Operator::RouterLoss, "logits")
     }
 
     /// The tensor whose type decides which kernel is wanted.
@@ -60,7 +65,10 @@ impl Cases {
         self.add(base, "data", "null", 0, EXPERTILE_NULL_POINTER, |t| t.data = null_mut());
         let alignment = match self.spec.name {
             "positions" | "ids" | "pairs" | "rows" | "offsets" | "counts" | "tile_count"
-            | "weights" | "logits" | "bias" | "forced" | "probabilities" => 4,
+            | "weights" | "bias" | "forced" | "probabilities" | "losses" | "mean_probabilities" => {
+                4
+            }
+            "logits" => bytes_of(self.spec.dtype) as usize,
             "slot_mapping" | "tiles" => 8,
             _ => 16,
         };
@@ -80,6 +88,9 @@ impl Cases {
         }
         for dtype in (EXPERTILE_BF16..=EXPERTILE_I64).filter(|dtype| *dtype != own) {
             let chooses = self.chooses(base);
+            if self.is_free(base) && ![EXPERTILE_I32, EXPERTILE_I64].contains(&dtype) {
+                continue;
+            }
             let status = match dtype {
                 EXPERTILE_I32 | EXPERTILE_I64 if chooses => EXPERTILE_UNSUPPORTED,
                 _ => VALUE,
@@ -127,6 +138,7 @@ impl Cases {
             // So is any number of rows, and of slots and packets as far as there are kernels.
             (Operator::Combine, "expert_out", 0) => None,
             (Operator::Combine, "rows", 1) => unsupported.filter(|_| !(1..=16).contains(&extent)),
+            (Operator::RouterLoss, "ids", 1) => unsupported.filter(|_| !(1..=16).contains(&extent)),
             (Operator::PacketPack, "offsets", 0) if extent > 0 => None,
             (Operator::PacketPack, "packets", 0) => unsupported.filter(|_| extent >= 1 << 31),
             (Operator::PacketUnpack, "x", 0) if extent >= 1 << 31 => unsupported,
@@ -184,8 +196,10 @@ impl Cases {
                     && value == own + 4
                     && self.spec.dtype == EXPERTILE_F32
             };
-            let absurd = [own + 1, own + 4, own + 7, 3, (1 << 32) + 1, i64::MAX];
-            for value in absurd.map(|value| if right(value) { own + 5 } else { value }) {
+            let absurd = [own + 1, own + 4, own + 7, 3, (1 << 32) + 1, i64::MAX]
+                .map(|value| if right(value) { own + 5 } else { value });
+            let free = self.is_free(base) && !last;
+            for value in absurd.into_iter().skip(if free { 5 } else { 0 }) {
                 self.add(base, &part, "absurd", value, VALUE, |t| t.strides[dimension] = value);
             }
             // Of one dimension, that is a tensor without strides.
