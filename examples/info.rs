@@ -15,7 +15,7 @@ fn main() {
 fn images(heading: &str, images: impl Iterator<Item = (&'static str, &'static str, usize)>) {
     println!("{heading}");
     for (stem, architecture, bytes) in images {
-        println!("  {stem:<12} {architecture:<12} {bytes:>8} bytes");
+        println!("  {stem:<14} {architecture:<12} {bytes:>8} bytes");
     }
 }
 

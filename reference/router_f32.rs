@@ -188,7 +188,7 @@ fn divided_valid(chosen: &[(f32, f32)], scoring: Scoring<'_>) -> Vec<f32> {
             return over_sum(chosen.iter().map(|of| of.1).collect());
         }
         Scoring::Sigmoid { normalize: true, .. } => {
-            let in_row = |x: f32| exp(relative(x)) / (1.0 + exp((x, 0.0)));
+            let in_row = |x: f32| exp(relative(x)) / divisor(1.0 + exp((x, 0.0)));
             return over_sum(chosen.iter().map(|of| in_row(of.0)).collect());
         }
         Scoring::Softmax { p_norm: Some(p) } => p as f32,
@@ -293,11 +293,17 @@ fn fixed(x: f32) -> u64 {
 fn total(powers: impl Iterator<Item = f32>) -> f32 {
     let sum: u64 = powers.map(fixed).sum();
     let (high, low) = ((sum >> 24) as f32, (sum & 0xff_ffff) as f32);
-    high.mul_add(2f32.powi(-16), low * 2f32.powi(-40))
+    divisor(high.mul_add(2f32.powi(-16), low * 2f32.powi(-40)))
+}
+
+/// The last float below a power of two as that: not every machine rounds a division by it to nearest.
+fn divisor(d: f32) -> f32 {
+    let next = f32::from_bits(d.to_bits() + 1);
+    if next.to_bits() & 0x7f_ffff == 0 { next } else { d }
 }
 
 /// `1 / (1 + exp(-x))`.
 fn sigmoid(x: f32) -> f32 {
     let power = exp((-x.abs(), 0.0));
-    if x > 0.0 { 1.0 / (1.0 + power) } else { power / (1.0 + power) }
+    (if x > 0.0 { 1.0 } else { power }) / divisor(1.0 + power)
 }

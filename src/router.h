@@ -139,11 +139,19 @@ static inline EXPERTILE_DEVICE uint64_t expertile_router_fixed(float x) {
     return shift > 63 ? 0 : (mantissa << 17) >> shift;
 }
 
-// A sum of such, below 2^48, as a float: off by less than an ulp.
+// A divisor: the last float below a power of two counts as that. AMD's division is refined from a
+// reciprocal that may be off by an ulp, and is rounded to nearest but for a power of two over such:
+// 1 / (2 - 2^-23) lies just above the middle of 0.5 and the next float.
+static inline EXPERTILE_DEVICE float expertile_router_divisor(float d) {
+    uint32_t bits = expertile_float_bits(d);
+    return expertile_float_from_bits(bits + (((bits & 0x7fffffu) + 1) >> 23));
+}
+
+// A sum of such, below 2^48, as a float and a divisor: off by less than 2 ulp.
 static inline EXPERTILE_DEVICE float expertile_router_from_fixed(uint64_t sum) {
     float high = (float)(uint32_t)(sum >> 24);
     float low = (float)((uint32_t)sum & 0xffffffu);
-    return __builtin_fmaf(high, 0x1p-16f, low * 0x1p-40f);
+    return expertile_router_divisor(__builtin_fmaf(high, 0x1p-16f, low * 0x1p-40f));
 }
 
 // exp(-|x|); 0 for NaN.
@@ -157,7 +165,7 @@ static inline EXPERTILE_DEVICE float expertile_router_sigmoid_power(float x) {
 // 1 / (1 + exp(-x)), right to 3 ulp; 0 for NaN.
 static inline EXPERTILE_DEVICE float expertile_router_sigmoid(float x) {
     float power = expertile_router_sigmoid_power(x);
-    return (x > 0.0f ? 1.0f : power) / (1.0f + power);
+    return (x > 0.0f ? 1.0f : power) / expertile_router_divisor(1.0f + power);
 }
 
 // sigmoid(x) over exp(largest) for x <= largest <= 0, right to 3 ulp: it keeps its digits where the
@@ -168,7 +176,7 @@ static inline EXPERTILE_DEVICE float expertile_router_sigmoid_in_row(float x, fl
     if (x != largest) {
         relative = expertile_router_exp(expertile_router_difference(x, largest));
     }
-    return relative / (1.0f + power);
+    return relative / expertile_router_divisor(1.0f + power);
 }
 
 #endif

@@ -61,7 +61,7 @@ fn a_platform_that_was_not_built_says_so() {
 #[cfg(feature = "cuda")]
 fn cuda_images_are_listed_and_a_missing_driver_is_named() {
     let text = info(None);
-    for image in ["rope         sm_80 ", "layer_norm   sm_90a", "rms_norm     compute_80"] {
+    for image in ["rope           sm_80 ", "layer_norm     sm_90a", "rms_norm       compute_80"] {
         assert!(text.contains(image), "{text}");
     }
     if let Err(error) = Device::cuda_count() {
@@ -74,7 +74,7 @@ fn cuda_images_are_listed_and_a_missing_driver_is_named() {
 fn hip_images_are_listed_and_a_missing_runtime_is_named() {
     let text = info(None);
     for (stem, architecture, bytes) in expertile::hip_images() {
-        let image = format!("  {stem:<12} {architecture:<12} {bytes:>8} bytes");
+        let image = format!("  {stem:<14} {architecture:<12} {bytes:>8} bytes");
         assert!(has_line(&text, &image), "{text}");
     }
     if let Err(error) = Device::hip_count() {

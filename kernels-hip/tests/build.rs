@@ -85,13 +85,20 @@ fn every_source_has_an_image_for_every_architecture() {
 #[test]
 fn every_entry_takes_its_params_struct() {
     for image in IMAGES {
-        let expected = match image.stem {
-            "rope" => size_of::<kernels::RopeParams>(),
-            "layer_norm" | "rms_norm" => size_of::<kernels::NormParams>(),
-            stem => panic!("no params struct is known for {stem}"),
+        let expected = |entry: &str| match (image.stem, entry) {
+            ("rope", _) => size_of::<kernels::RopeParams>(),
+            ("layer_norm" | "rms_norm", _) => size_of::<kernels::NormParams>(),
+            ("router" | "router_select", _) => size_of::<kernels::RouterParams>(),
+            ("router_loss" | "router_loss_reduce", _) => size_of::<kernels::RouterLossParams>(),
+            ("dispatch", _) => size_of::<kernels::DispatchParams>(),
+            ("combine", _) => size_of::<kernels::CombineParams>(),
+            (_, "packet_any_pack") => size_of::<kernels::PacketPackParams>(),
+            (_, "packet_any_unpack") => size_of::<kernels::PacketUnpackParams>(),
+            (stem, _) => panic!("no params struct is known for {stem}"),
         };
         for kernel in code_object::kernels(&image.decompress()).unwrap() {
-            assert_eq!(kernel.argument_bytes(), Some(expected as u64), "{}", kernel.name);
+            let expected = expected(&kernel.name) as u64;
+            assert_eq!(kernel.argument_bytes(), Some(expected), "{}", kernel.name);
             assert!(kernel.name.starts_with(image.stem), "{}", kernel.name);
         }
     }

@@ -27,4 +27,5 @@ mod router_loss;
 mod router_loss_refusals;
 mod router_plans;
 mod router_refusals;
+mod router_rows;
 mod routings;

@@ -1,4 +1,5 @@
-//! `router`: no plan shows in its results, and rows may lie so far apart that 32-bit offsets would wrap.
+//! `router`: no plan shows in its results, rows may lie so far apart that 32-bit offsets would wrap, and
+//! no division depends on the machine.
 
 use super::harness::{devices, values};
 use super::large::{FarRows, ROWS};
@@ -6,7 +7,11 @@ use super::router::{Case, check};
 use crate::driver::DeviceInfo;
 use crate::router::launch;
 use expertile::{Buffer, Dtype, Result, Router, RouterInput, Scoring, Stream};
+use expertile_reference::router::{Rule, Scoring as ReferenceScoring};
+use expertile_reference::router_f32::router_f32;
 use half::bf16;
+
+const SOFTMAX: Scoring<'static> = Scoring::Softmax { p_norm: Some(2.0) };
 
 /// What a call leaves.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,10 +23,11 @@ struct Outputs {
     counts: Vec<i32>,
 }
 
-/// Routes by softmax to `top_k` experts, on the stream's device, planned as for another.
+/// Routes to `top_k` experts, on the stream's device, planned as for another.
 fn route(
     stream: &Stream,
     input: RouterInput<'_>,
+    scoring: Scoring<'_>,
     [tokens, experts, top_k]: [u64; 3],
     store: bool,
     planned: &DeviceInfo,
@@ -36,7 +42,7 @@ fn route(
     let (mut logits, mut counts) = (new(Dtype::F32, tokens * experts)?, new(Dtype::I32, experts)?);
     let arguments = Router {
         input,
-        scoring: Scoring::Softmax { p_norm: Some(2.0) },
+        scoring,
         groups: None,
         scale: 1.0,
         forced: None,
@@ -80,7 +86,7 @@ fn no_plan_shows_in_the_result() -> Result<()> {
                         weight: weight.tensor(&[experts, hidden])?,
                         round_logits: true,
                     };
-                    let mut found = route(&stream, input, extents, store, &planned)?;
+                    let mut found = route(&stream, input, SOFTMAX, extents, store, &planned)?;
                     if let Some(seen) = &seen {
                         found.logits.clone_from(&seen.logits);
                     }
@@ -143,7 +149,7 @@ fn rows_may_be_gibibytes_apart() -> Result<()> {
         let [near_h, near_weight] = near.map(|buffer| buffer.unwrap());
         let shape = [ROWS, hidden];
         let products = |h, weight| RouterInput::Hidden { h, weight, round_logits: false };
-        let run = |input, experts| route(&stream, input, [ROWS, experts, 2], false, info);
+        let run = |input, experts| route(&stream, input, SOFTMAX, [ROWS, experts, 2], false, info);
         let want = run(products(near_h.tensor(&shape)?, near_weight.tensor(&shape)?), ROWS)?;
         let found = run(products(far_h.tensor(&shape)?, far_weight.tensor(&shape)?), ROWS)?;
         assert_eq!(found, want, "{device}");
@@ -154,6 +160,45 @@ fn rows_may_be_gibibytes_apart() -> Result<()> {
         let found = run(RouterInput::Logits(far_h.tensor(&[ROWS, 256])?), 256)?;
         assert_eq!(found, want, "{device}");
         assert!(want.ids[0] != want.ids[2], "{device}: {want:?}");
+    }
+    Ok(())
+}
+
+/// 1 divided by the last floats below powers of two, which AMD's division may round away from the nearest:
+/// sums of sigmoids of which all but one are 1.
+#[test]
+fn no_division_depends_on_the_machine() -> Result<()> {
+    for experts in [2u64, 4, 8, 16] {
+        let tokens = 400;
+        // From 1 - 2^-19 to 1 - 2^-24.
+        let logit = |i: u64| match i % experts {
+            0 => 13.0 + (i / experts) as f32 * 0.01,
+            _ => 30.0,
+        };
+        let logits: Vec<f32> = (0..tokens * experts).map(logit).collect();
+        let rule = Rule {
+            top_k: experts as usize,
+            scoring: ReferenceScoring::Sigmoid { bias: None, normalize: true },
+            groups: None,
+            scale: 1.0,
+            forced: None,
+        };
+        let want = router_f32(&logits, experts as usize, &rule).unwrap();
+        let last = f32::from_bits((experts as f32).to_bits() - 1);
+        let mut rows = want.probabilities.chunks(experts as usize);
+        let is_hard = |row: &[f32]| row.iter().map(|&x| f64::from(x)).sum::<f64>() as f32 == last;
+        assert!(rows.any(is_hard), "no sum of {experts} sigmoids is just below {experts}");
+        let want: Vec<u32> = want.weights.iter().map(|weight| weight.to_bits()).collect();
+        for device in devices() {
+            let (stream, info) = (device.stream()?, device.info());
+            let logits = Buffer::from_slice(&stream, &logits)?;
+            let input = RouterInput::Logits(logits.tensor(&[tokens, experts])?);
+            let scoring = Scoring::Sigmoid { bias: None, normalize: true };
+            let extents = [tokens, experts, experts];
+            let found = route(&stream, input, scoring, extents, false, info)?;
+            let place = found.weights.iter().zip(&want).position(|(found, want)| found != want);
+            assert_eq!(place, None, "{device}, {experts} experts");
+        }
     }
     Ok(())
 }

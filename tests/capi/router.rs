@@ -132,16 +132,16 @@ pub(crate) fn in_rust(call: &mut Call, scene: &Scene) {
         (tensor.rank > 0).then(|| (scene.address(place), dtype_of(tensor), shape))
     };
     let device = scene.stream.device();
-    // SAFETY: the tensors lie apart in the scene's buffer, which outlives the launch.
     let read = |parts: Option<(u64, Dtype, Vec<u64>)>| {
-        parts.map(|(address, dtype, shape)| unsafe {
-            Tensor::from_raw(device, address, dtype, &shape, None).unwrap()
+        parts.map(|(address, dtype, shape)| {
+            // SAFETY: the tensors lie apart in the scene's buffer, which outlives the launch.
+            unsafe { Tensor::from_raw(device, address, dtype, &shape, None) }.unwrap()
         })
     };
-    // SAFETY: as above.
     let written = |parts: Option<(u64, Dtype, Vec<u64>)>| {
-        parts.map(|(address, dtype, shape)| unsafe {
-            TensorMut::from_raw(device, address, dtype, &shape, None).unwrap()
+        parts.map(|(address, dtype, shape)| {
+            // SAFETY: as above.
+            unsafe { TensorMut::from_raw(device, address, dtype, &shape, None) }.unwrap()
         })
     };
     let given = of(call).input == EXPERTILE_ROUTER_LOGITS;
@@ -227,16 +227,20 @@ pub(crate) const WRONG: &[Wrong] = {
     ]
 };
 
-/// The enumerations, from 0 to a last member.
-pub(crate) const ENUMERATIONS: [(&str, fn(&mut Call, i32), i32); 4] = [
+/// An enumeration, from 0 to a last member.
+pub(crate) type Enumeration = (&'static str, fn(&mut Call, i32), i32);
+
+pub(crate) const ENUMERATIONS: [Enumeration; 4] = [
     ("input", |call, value| of(call).input = value, 1),
     ("scoring", |call, value| of(call).scoring = value, 2),
     ("normalize", |call, value| of(call).normalize = value, 1),
     ("round_logits", |call, value| of(call).round_logits = value, 1),
 ];
 
-/// Tensors that an option does not use, with what makes it the option.
-pub(crate) const UNUSED: [(&str, usize, fn(&mut Call)); 3] = {
+/// A tensor that an option does not use, with what makes it the option.
+pub(crate) type Unused = (&'static str, usize, fn(&mut Call));
+
+pub(crate) const UNUSED: [Unused; 3] = {
     const GIVEN: fn(&mut Call) = |call| {
         let args = of(call);
         (args.input, args.h, args.weight) = (EXPERTILE_ROUTER_LOGITS, ABSENT, ABSENT);

@@ -18,7 +18,7 @@ fn the_support_table_is_up_to_date() {
 #[test]
 fn images_of_both_platforms_wait_for_proof() {
     let open = support::without_proof(&[]);
-    for stem in ["combine", "layer_norm", "rms_norm", "rope"] {
+    for stem in ["combine", "layer_norm", "rms_norm", "rope", "router", "router_select"] {
         for architecture in ["sm_80", "sm_89", "sm_90a", "compute_80", "gfx90a", "gfx942", "gfx950"]
         {
             let found = open.iter().find(|(s, a, _)| (*s, *a) == (stem, architecture));

@@ -20,7 +20,18 @@ fn decodes_kernels_as_llvm() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels-hip");
     let mut wrong = Vec::new();
     for (architecture, cpu) in ARCHITECTURES {
-        for kernel in ["rope", "layer_norm", "rms_norm"] {
+        for kernel in [
+            "rope",
+            "layer_norm",
+            "rms_norm",
+            "router",
+            "router_select",
+            "router_loss",
+            "router_loss_reduce",
+            "dispatch",
+            "combine",
+            "packet",
+        ] {
             let name = format!("amdgcn-{}-{cpu}-{kernel}.o", std::process::id());
             let object = std::env::temp_dir().join(name);
             let mut command = Command::new(&clang);
@@ -39,7 +50,7 @@ fn decodes_kernels_as_llvm() {
                     wrong.push(format!("{cpu} {kernel} {words:08x?}: {got}, LLVM has {expected}"));
                 }
             }
-            assert!(instructions > 1000, "{cpu} {kernel}: {instructions} instructions");
+            assert!(instructions > 200, "{cpu} {kernel}: {instructions} instructions");
         }
     }
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
