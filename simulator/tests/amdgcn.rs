@@ -215,6 +215,18 @@ fn integers() {
     check("packed_low", |a, b| Some(4 * ((a & 0xFFFF) + (b & 0xFFFF))));
     check("multiply_low", |a, b| Some(a.wrapping_mul(b).wrapping_add(b)));
     check("shifts", |a, b| Some(a << (b & 31) ^ a >> (b & 31) ^ (a as i32 >> (b & 31)) as u32));
+    check("three_bits", |a, b| {
+        let c = a.wrapping_mul(0x9E37_79B9);
+        // The second is the majority of three.
+        let by_bit = |f: fn(u32, u32, u32) -> u32| -> u32 {
+            (0..32).map(|at| f(a >> at & 1, b >> at & 1, c >> at & 1) << at).sum()
+        };
+        let chosen = by_bit(|a, b, c| if a == 1 { b } else { c });
+        let majority = by_bit(|a, b, c| (a + b + c) / 2);
+        let odd = by_bit(|a, b, c| (1 - a * b + c) % 2);
+        let sum = chosen.wrapping_add(majority.wrapping_mul(3));
+        Some(sum.wrapping_add(odd.wrapping_mul(5)))
+    });
     check("bits", |a, b| {
         let rest = if b == 0 { 7 } else { b.leading_zeros() + 100 * b.trailing_zeros() };
         Some(a.count_ones() + rest)

@@ -102,7 +102,8 @@ pub(super) struct Instruction {
     pub(super) clamp: bool,
     pub(super) omod: u8,
     pub(super) form: Form,
-    /// Of memory instructions, in bytes; of branches, in dwords; else the immediate. `ds_read2` and
+    /// Of memory instructions, in bytes; of branches, in dwords; of `v_bitop3_b32` the table; else
+    /// the immediate. `ds_read2` and
     /// the like have a second one.
     pub(super) offset: i32,
     pub(super) offset2: i32,

@@ -164,7 +164,7 @@ opcodes! {
         0x1fd v_lshl_add_u32 "1111" ALL; 0x1fe v_add_lshl_u32 "1111" ALL;
         0x1ff v_add3_u32 "1111" ALL; 0x200 v_lshl_or_b32 "1111" ALL;
         0x201 v_and_or_b32 "1111" ALL; 0x202 v_or3_b32 "1111" ALL; 0x206 v_fma_f16 "1111" ALL;
-        0x208 v_lshl_add_u64 "2212" GFX940; 0x267 v_cvt_pk_f16_f32 "111" GFX950;
+        0x208 v_lshl_add_u64 "2212" GFX940; 0x234 v_bitop3_b32 "1111" GFX950; 0x267 v_cvt_pk_f16_f32 "111" GFX950;
         0x268 v_cvt_pk_bf16_f32 "111" GFX950; 0x285 v_mul_lo_u32 "111" ALL;
         0x286 v_mul_hi_u32 "111" ALL; 0x287 v_mul_hi_i32 "111" ALL; 0x288 v_ldexp_f32 "111" ALL;
         0x289 v_readlane_b32 "111" ALL; 0x28a v_writelane_b32 "111" ALL;

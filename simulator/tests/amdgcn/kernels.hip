@@ -86,6 +86,14 @@ __device__ inline uint32_t packed_of_low_halves(uint32_t a, uint32_t b) {
 
 MAP(packed_low, packed_of_low_halves(a, b))
 MAP(shifts, (a << (b & 31)) ^ (a >> (b & 31)) ^ uint32_t(int32_t(a) >> (b & 31)))
+
+// gfx950 has an instruction for any function of three bits.
+__device__ inline uint32_t functions_of_bits(uint32_t a, uint32_t b) {
+    uint32_t c = a * 0x9E3779B9;
+    return ((a & b) | (~a & c)) + ((a & b) | (c & (a | b))) * 3 + (~(a & b) ^ c) * 5;
+}
+
+MAP(three_bits, functions_of_bits(a, b))
 MAP(bits, __builtin_popcount(a) + (b ? __builtin_clz(b) + 100 * __builtin_ctz(b) : 7))
 MAP(from_u64, u(float((uint64_t(a) << 32 | b))))
 MAP(to_i32, uint32_t(int32_t(f(a) * 0.001f)))

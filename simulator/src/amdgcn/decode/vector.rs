@@ -156,6 +156,10 @@ impl Decoder<'_> {
                 i.op_sel = bits(word, 14, 11) as u8;
                 i.abs = bits(word, 10, 8) as u8;
             }
+            if i.opcode == Opcode::v_bitop3_b32 {
+                i.offset = (i.omod << 6 | i.abs << 3 | i.neg).into();
+                (i.omod, i.abs, i.neg) = (0, 0, 0);
+            }
             let (sdst, mask) = (i.sdst, i.src[2]);
             implied(&mut i);
             if i.sdst != NONE && has_mask {

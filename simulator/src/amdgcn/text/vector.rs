@@ -67,6 +67,13 @@ pub(super) fn text(i: &Instruction) -> String {
         bits.push(bit(3));
         modifiers += &format!(" op_sel:[{}]", bits.join(","));
     }
+    if i.opcode == Opcode::v_bitop3_b32 {
+        modifiers += &match i.offset {
+            0 => String::new(),
+            table @ 1..10 => format!(" bitop3:{table}"),
+            table => format!(" bitop3:{table:#x}"),
+        };
+    }
     if i.clamp {
         modifiers += " clamp";
     }

@@ -111,6 +111,7 @@ pub(super) fn execute(wave: &mut Wave, i: &Instruction) -> bool {
         v_add3_u32 => ternary(wave, i, |a, b, c| a.wrapping_add(b).wrapping_add(c)),
         v_lshl_or_b32 => ternary(wave, i, |a, b, c| a << (b & 31) | c),
         v_and_or_b32 => ternary(wave, i, |a, b, c| a & b | c),
+        v_bitop3_b32 => ternary(wave, i, |a, b, c| by_table(i.offset, a, b, c)),
         v_or3_b32 => ternary(wave, i, |a, b, c| a | b | c),
         v_bcnt_u32_b32 => binary(wave, i, |a, b| a.count_ones().wrapping_add(b)),
         v_cvt_pk_u16_u32 => binary(wave, i, |a, b| a.min(0xFFFF) | b.min(0xFFFF) << 16),
@@ -149,6 +150,17 @@ fn permute_bytes(a: u32, b: u32, selector: u32) -> u32 {
         _ => 0xFF,
     };
     u32::from_le_bytes(selector.to_le_bytes().map(|select| byte(select.into())))
+}
+
+/// CDNA4 ISA, V_BITOP3_B32: three bits, the first source's the highest, name the bit of the table
+/// that a result's bit is.
+fn by_table(table: i32, a: u32, b: u32, c: u32) -> u32 {
+    let mut out = 0;
+    for entry in (0..8).filter(|entry| table >> entry & 1 == 1) {
+        let matching = |bits: u32, at: i32| if entry >> at & 1 == 1 { bits } else { !bits };
+        out |= matching(a, 2) & matching(b, 1) & matching(c, 0);
+    }
+    out
 }
 
 /// `v_cndmask_b32`: only the source that is taken must be defined.
