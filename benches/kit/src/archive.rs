@@ -4,7 +4,6 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// No archive is larger.
@@ -61,25 +60,6 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Writes what a file holds, compressed by gzip or not, as a program that can be run.
-pub fn install(from: &Path, to: &Path) -> io::Result<()> {
-    let mut file = File::create(to)?;
-    let mut source = File::open(from)?;
-    if from.extension().is_some_and(|extension| extension == "gz") {
-        io::copy(&mut flate2::read::GzDecoder::new(source), &mut file)?;
-    } else {
-        io::copy(&mut source, &mut file)?;
-    }
-    file.set_permissions(fs::Permissions::from_mode(0o755))
-}
-
-/// Compresses a file.
-pub fn compress(from: &Path, to: &Path) -> io::Result<()> {
-    let mut encoder = GzEncoder::new(File::create(to)?, Compression::best());
-    io::copy(&mut File::open(from)?, &mut encoder)?;
-    encoder.finish()?.flush()
 }
 
 /// The files of an archive: their path without the archive's own folder, and their content.

@@ -30,6 +30,14 @@ pub fn embedded() -> Vec<Embedded> {
 }
 
 impl Embedded {
+    /// As it is embedded.
+    pub fn compressed(&self) -> &'static [u8] {
+        match self.image {
+            Image::Cuda(image) => image.compressed,
+            Image::Hip(image) => image.compressed,
+        }
+    }
+
     /// The dtypes of its entries; `rope_bf16_interleaved` is one of bf16.
     pub fn dtypes(&self) -> Vec<String> {
         // Entries are named in the PTX, and by the symbols of kernel descriptors.

@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod manifest;
 pub mod plot;
 pub mod probes;
+pub mod program;
 pub mod properties;
 pub mod record;
 pub mod sanitizer;

@@ -5,8 +5,8 @@ use expertile_kit::clock::{Clock, PARTS};
 use expertile_kit::manifest::Manifest;
 use expertile_kit::{Context, Row, Verdict};
 use expertile_kit::{
-    archive, benches, candle, check, child, ledger, plot, probes, properties, record, sanitizer,
-    table,
+    archive, benches, candle, check, child, ledger, plot, probes, program, properties, record,
+    sanitizer, table,
 };
 use lexopt::prelude::*;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ fn run(options: &Options, start: Instant) -> Result<bool, String> {
     for entry in fs::read_dir(kit.join("bin")).map_err(text)?.flatten() {
         let from = entry.path();
         let Some(name) = from.file_stem() else { continue };
-        archive::install(&from, &bin.join(name))
+        program::install(&from, &kit.join("images"), &bin.join(name))
             .map_err(|error| format!("{}: {error}", from.display()))?;
     }
     let now = OffsetDateTime::now_utc();

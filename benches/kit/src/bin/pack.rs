@@ -1,8 +1,8 @@
 //! `pack [FOLDER]`: builds the kit and gathers it in a folder, and beside it in FOLDER.tar.gz.
 
-use expertile_kit::archive;
 use expertile_kit::images::{Embedded, embedded};
 use expertile_kit::manifest::{Image, Manifest};
+use expertile_kit::program;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -53,13 +53,15 @@ fn run() -> Result<(), String> {
     }
     fs::create_dir_all(folder.join("bin")).map_err(text)?;
     fs::create_dir_all(folder.join("peers")).map_err(text)?;
+    let images: Vec<&[u8]> = embedded().iter().map(Embedded::compressed).collect();
+    fs::write(folder.join("images"), images.concat()).map_err(text)?;
     for (name, arguments, kind, target) in BINARIES {
         let built = build(&root, name, arguments, kind, target)?;
-        add(&built, &folder.join("bin").join(name), &[])?;
+        add(&built, &images, &folder.join("bin").join(name), &[])?;
     }
     output(Command::new(root.join("examples/candle/cuda.sh")).arg("build"))?;
     let built = root.join("target/candle/kit/expertile-candle");
-    add(&built, &folder.join("bin/expertile-candle"), &CUDA_LIBRARIES)?;
+    add(&built, &images, &folder.join("bin/expertile-candle"), &CUDA_LIBRARIES)?;
     let copy = |from: PathBuf, to: PathBuf| {
         fs::copy(&from, &to).map(drop).map_err(|error| format!("{}: {error}", from.display()))
     };
@@ -127,14 +129,14 @@ fn build(
     executable.next_back().ok_or_else(|| format!("cargo built no {kind} {target}"))
 }
 
-/// Puts a binary, which may be linked to `libraries` too, into the kit; all but the runner are compressed.
-fn add(built: &Path, to: &Path, libraries: &[&str]) -> Result<(), String> {
+/// Puts a binary, which may be linked to `libraries` too, into the kit; all but the runner are packed.
+fn add(built: &Path, images: &[&[u8]], to: &Path, libraries: &[&str]) -> Result<(), String> {
     output(Command::new("strip").arg("-s").arg("-o").arg(to).arg(built))?;
     check_links(to, libraries)?;
     if to.ends_with("kit") {
         return Ok(());
     }
-    archive::compress(to, &to.with_extension("gz"))
+    program::pack(to, images, &to.with_extension("gz"))
         .and_then(|()| fs::remove_file(to))
         .map_err(|error| format!("{}: {error}", to.display()))
 }
