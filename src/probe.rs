@@ -189,7 +189,7 @@ unsafe fn launch(
     count: u64,
 ) -> Result<()> {
     let geometry =
-        Geometry { grid: [blocks as u32, 1, 1], threads: PROBE_THREADS, shared_bytes: 0 };
+        Geometry { grid: [blocks as u32, 1, 1], threads: PROBE_THREADS, shared_bytes: 0, cluster_blocks: 1 };
     let params = ProbeParams {
         input: input.address() as *const u32,
         output: output.address() as *mut u32,

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 const NAMES: [&str; 2] = ["libcuda.so", "libcuda.so.1"];
 
 /// Every symbol that this crate calls. All are there since CUDA 12.0.
-const SYMBOLS: [&str; 41] = [
+const SYMBOLS: [&str; 43] = [
     "cuCtxGetCurrent",
     "cuCtxPopCurrent_v2",
     "cuCtxPushCurrent_v2",
@@ -36,6 +36,7 @@ const SYMBOLS: [&str; 41] = [
     "cuInit",
     "cuKernelGetFunction",
     "cuLaunchKernel",
+    "cuLaunchKernelEx",
     "cuLibraryGetKernel",
     "cuLibraryLoadData",
     "cuLibraryUnload",
@@ -52,6 +53,7 @@ const SYMBOLS: [&str; 41] = [
     "cuStreamGetCtx",
     "cuStreamSynchronize",
     "cuStreamWaitEvent",
+    "cuTensorMapEncodeTiled",
 ];
 
 /// The driver library, once it was found whole.
