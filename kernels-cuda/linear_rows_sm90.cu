@@ -23,12 +23,13 @@
 // Bound: memory. The weight is read once, 96 KiB a multiprocessor are on their way. x comes from L2: as often
 // as there are tiles, at 64 tokens as many bytes as the weight's.
 
+#include "linear_store.cuh"
 #include "ptx_sm90.cuh"
 #include "ptx_wgmma.cuh"
 
-constexpr uint32_t TILE_FEATURES = LINEAR_ROWS_SM90_TILE_FEATURES;
-constexpr uint32_t MOST_TOKENS = LINEAR_ROWS_SM90_MAX_TOKENS;
-constexpr uint32_t STAGES = LINEAR_ROWS_SM90_STAGES;
+constexpr uint32_t TILE_FEATURES = LINEAR_ROWS_TILE_FEATURES;
+constexpr uint32_t MOST_TOKENS = LINEAR_ROWS_MAX_TOKENS;
+constexpr uint32_t STAGES = 6;
 
 constexpr uint32_t MULTIPLYING_WARPS = 4;
 constexpr uint32_t MULTIPLYING_THREADS = MULTIPLYING_WARPS * WARP_THREADS;
@@ -132,44 +133,6 @@ __device__ inline void turn(float *turned, const float (&sums)[COLUMNS / 2]) {
     named_barrier(1, MULTIPLYING_THREADS);
 }
 
-// Eight features of a token at a time.
-template <typename Out>
-__device__ inline void store_tile_rows(const LinearParams &c, const float *turned, uint32_t feature) {
-    constexpr uint32_t VECTOR = 8;
-    constexpr uint32_t PARTS = VECTOR / WIDEST<Out>;
-    uint32_t vectors = c.tile_features / VECTOR;
-    for (uint32_t at = threadIdx.x; at < c.tokens * vectors; at += MULTIPLYING_THREADS) {
-        uint64_t token = at / vectors;
-        uint32_t offset = at % vectors * VECTOR;
-        uint64_t column = uint64_t(feature) + offset;
-        if (column >= c.out_features) {
-            continue;
-        }
-        const float *row = turned + token * TURNED_STRIDE + offset;
-#pragma unroll
-        for (uint32_t part = 0; part < PARTS; ++part) {
-            float values[WIDEST<Out>];
-#pragma unroll
-            for (uint32_t i = 0; i < WIDEST<Out>; ++i) {
-                float sum = row[part * WIDEST<Out> + i];
-                values[i] = max_nan_f32(min_nan_f32(sum, c.clamp), -c.clamp);
-            }
-            uint64_t first = column + part * WIDEST<Out>;
-            if (c.residual != nullptr) {
-                float added[WIDEST<Out>];
-                unpack(load<Out, WIDEST<Out>>(c.residual, token * c.residual_stride + first), added);
-#pragma unroll
-                for (uint32_t i = 0; i < WIDEST<Out>; ++i) {
-                    values[i] += added[i];
-                }
-            }
-            Packed<Out, WIDEST<Out>> packed;
-            pack(values, packed);
-            store<Out, WIDEST<Out>>(c.out, token * c.out_stride + first, packed);
-        }
-    }
-}
-
 template <typename T, typename Out, bool NN, uint32_t COLUMNS>
 __device__ inline void run(const LinearParams &c, Ring ring, float *turned) {
     for (uint64_t first = blockIdx.x * uint64_t(c.tile_features); first < c.out_features;
@@ -177,7 +140,8 @@ __device__ inline void run(const LinearParams &c, Ring ring, float *turned) {
         float sums[COLUMNS / 2];
         multiply<T, NN, COLUMNS>(c, ring, sums);
         turn<COLUMNS>(turned, sums);
-        store_tile_rows<Out>(c, turned, first);
+        store_turned<Out, TURNED_STRIDE>(c, turned, 0, COLUMNS, first, c.tile_features, threadIdx.x,
+                                         MULTIPLYING_THREADS);
     }
 }
 
@@ -210,17 +174,42 @@ __device__ inline void linear_rows(const LinearSm90Params &p) {
     }
 }
 
-#define ENTRY(name, T, Out, NN)                                                                    \
-    extern "C" __global__ void __launch_bounds__(LINEAR_ROWS_SM90_THREADS, 1)                      \
-        name(const __grid_constant__ LinearSm90Params p) {                                         \
-        linear_rows<T, Out, NN>(p);                                                                \
-    }
+extern "C" __global__ void __launch_bounds__(LINEAR_ROWS_SM90_THREADS, 1)
+    linear_rows_bf16_nt_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear_rows<bf16, bf16, false>(p);
+}
 
-ENTRY(linear_rows_bf16_nt_sm90, bf16, bf16, false)
-ENTRY(linear_rows_bf16_nn_sm90, bf16, bf16, true)
-ENTRY(linear_rows_f16_nt_sm90, f16, f16, false)
-ENTRY(linear_rows_f16_nn_sm90, f16, f16, true)
-ENTRY(linear_rows_bf16_f32_nt_sm90, bf16, float, false)
-ENTRY(linear_rows_bf16_f32_nn_sm90, bf16, float, true)
-ENTRY(linear_rows_f16_f32_nt_sm90, f16, float, false)
-ENTRY(linear_rows_f16_f32_nn_sm90, f16, float, true)
+extern "C" __global__ void __launch_bounds__(LINEAR_ROWS_SM90_THREADS, 1)
+    linear_rows_bf16_nn_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear_rows<bf16, bf16, true>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(LINEAR_ROWS_SM90_THREADS, 1)
+    linear_rows_f16_nt_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear_rows<f16, f16, false>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(LINEAR_ROWS_SM90_THREADS, 1)
+    linear_rows_f16_nn_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear_rows<f16, f16, true>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(LINEAR_ROWS_SM90_THREADS, 1)
+    linear_rows_bf16_f32_nt_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear_rows<bf16, float, false>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(LINEAR_ROWS_SM90_THREADS, 1)
+    linear_rows_bf16_f32_nn_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear_rows<bf16, float, true>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(LINEAR_ROWS_SM90_THREADS, 1)
+    linear_rows_f16_f32_nt_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear_rows<f16, float, false>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(LINEAR_ROWS_SM90_THREADS, 1)
+    linear_rows_f16_f32_nn_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear_rows<f16, float, true>(p);
+}

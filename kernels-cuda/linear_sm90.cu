@@ -31,13 +31,17 @@
 // Bound: arithmetic, from about 270 tokens on. A stage has 2 * 128 * 256 * 64 operations for 48 KiB from L2,
 // 32 KiB with a cluster.
 
+#include "linear_store.cuh"
 #include "ptx_sm90.cuh"
 #include "ptx_wgmma.cuh"
 
+#define EXPERTILE_DEVICE __device__
+#include "linear_tiles.h"
+
 constexpr uint32_t TILE_TOKENS = LINEAR_SM90_TILE_TOKENS;
 constexpr uint32_t TILE_FEATURES = LINEAR_SM90_TILE_FEATURES;
-constexpr uint32_t TILE_K = LINEAR_SM90_TILE_K;
-constexpr uint32_t STAGES = LINEAR_SM90_STAGES;
+constexpr uint32_t TILE_K = 64;
+constexpr uint32_t STAGES = 4;
 
 constexpr uint32_t GROUP_THREADS = 128;
 constexpr uint32_t GROUP_TOKENS = TILE_TOKENS / 2;
@@ -53,6 +57,7 @@ constexpr uint32_t WEIGHT_BYTES = TILE_FEATURES * ROW_BYTES;
 constexpr uint32_t STAGE_BYTES = X_BYTES + WEIGHT_BYTES;
 constexpr uint32_t CHUNK_FEATURES = 64;
 constexpr uint32_t CHUNKS = TILE_FEATURES / CHUNK_FEATURES;
+static_assert(GROUP_TOKENS == LINEAR_SM90_CHUNK_TOKENS, "a box is a warp group's");
 constexpr uint32_t CHUNK_BYTES = GROUP_TOKENS * ROW_BYTES;
 constexpr uint32_t CHUNK_BUFFERS = 2;
 constexpr uint32_t CHUNKS_AT = STAGES * STAGE_BYTES;
@@ -76,7 +81,7 @@ struct Tiles {
 
     __device__ explicit Tiles(const LinearParams &p)
         : tiles(expertile_linear_tiles(p.tokens, p.out_features, TILE_TOKENS * cluster_blocks(),
-                                       TILE_FEATURES, LINEAR_SM90_PANEL)),
+                                       TILE_FEATURES, p.panel)),
           block(cluster_block()),
           blocks(cluster_blocks()) {}
 
@@ -112,7 +117,8 @@ struct Ring {
 template <bool NN>
 __device__ inline void copy_weight(const LinearSm90Params &p, const Ring &ring, uint32_t feature,
                                    uint32_t k, uint32_t block, uint32_t blocks) {
-    constexpr uint32_t BOX_FEATURES = NN ? 64 : 128;
+    constexpr uint32_t BOX_FEATURES =
+        NN ? LINEAR_SM90_BOX_FEATURES_NN : LINEAR_SM90_BOX_FEATURES_NT;
     constexpr uint32_t BOX_BYTES = BOX_FEATURES * ROW_BYTES;
     constexpr uint32_t BOXES = TILE_FEATURES / BOX_FEATURES;
     uint32_t own = BOXES / blocks;
@@ -228,10 +234,6 @@ __device__ inline float2 unpack_pair(uint32_t word) {
     float values[4];
     unpack(packed, values);
     return {values[0], values[1]};
-}
-
-__device__ inline float clamped(float x, float clamp) {
-    return max_nan_f32(min_nan_f32(x, clamp), -clamp);
 }
 
 // Two neighbours of a row, and those of the residual in `word` if it adds.
@@ -379,17 +381,42 @@ __device__ inline void linear(const LinearSm90Params &p) {
     cluster_barrier();
 }
 
-#define ENTRY(name, T, Out, NN)                                                                    \
-    extern "C" __global__ void __launch_bounds__(LINEAR_SM90_THREADS, 1)                           \
-        name(const __grid_constant__ LinearSm90Params p) {                                         \
-        linear<T, Out, NN>(p);                                                                     \
-    }
+extern "C" __global__ void __launch_bounds__(LINEAR_SM90_THREADS, 1)
+    linear_bf16_nt_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear<bf16, bf16, false>(p);
+}
 
-ENTRY(linear_bf16_nt_sm90, bf16, bf16, false)
-ENTRY(linear_bf16_nn_sm90, bf16, bf16, true)
-ENTRY(linear_f16_nt_sm90, f16, f16, false)
-ENTRY(linear_f16_nn_sm90, f16, f16, true)
-ENTRY(linear_bf16_f32_nt_sm90, bf16, float, false)
-ENTRY(linear_bf16_f32_nn_sm90, bf16, float, true)
-ENTRY(linear_f16_f32_nt_sm90, f16, float, false)
-ENTRY(linear_f16_f32_nn_sm90, f16, float, true)
+extern "C" __global__ void __launch_bounds__(LINEAR_SM90_THREADS, 1)
+    linear_bf16_nn_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear<bf16, bf16, true>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(LINEAR_SM90_THREADS, 1)
+    linear_f16_nt_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear<f16, f16, false>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(LINEAR_SM90_THREADS, 1)
+    linear_f16_nn_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear<f16, f16, true>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(LINEAR_SM90_THREADS, 1)
+    linear_bf16_f32_nt_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear<bf16, float, false>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(LINEAR_SM90_THREADS, 1)
+    linear_bf16_f32_nn_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear<bf16, float, true>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(LINEAR_SM90_THREADS, 1)
+    linear_f16_f32_nt_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear<f16, float, false>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(LINEAR_SM90_THREADS, 1)
+    linear_f16_f32_nn_sm90(const __grid_constant__ LinearSm90Params p) {
+    linear<f16, float, true>(p);
+}

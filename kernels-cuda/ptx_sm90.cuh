@@ -5,10 +5,7 @@
 #pragma once
 
 #include "kernels.h"
-
-__device__ inline uint32_t shared_address(const void *pointer) {
-    return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
+#include "ptx_mma.cuh"
 
 // 9.7.13.15.9 mbarrier.init: a barrier that `count` arrivals complete.
 __device__ inline void mbarrier_init(uint32_t barrier, uint32_t count) {
@@ -148,16 +145,7 @@ __device__ inline void take_registers() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
 
-// 9.7.14.5.15 ldmatrix: four matrices of 8 rows of 16 bytes. Lane l gives the address of row l % 8 of matrix
-// l / 8, and gets of each matrix the elements 2 (l % 4) and 2 (l % 4) + 1 of row l / 4.
-__device__ inline void ldmatrix_x4(uint32_t (&words)[4], uint32_t row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-                 : "r"(row)
-                 : "memory");
-}
-
-// 9.7.14.5.16 stmatrix: the reverse.
+// 9.7.14.5.16 stmatrix: the reverse of ldmatrix_x4.
 __device__ inline void stmatrix_x4(uint32_t row, const uint32_t (&words)[4]) {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row),
                  "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3])

@@ -19,15 +19,18 @@
 // LDS holds the same either way and no copy of the weight is needed.
 //
 // Budget: 512 threads; 65536 B LDS; 0 B scratch; registers: 256 gfx90a, 256 gfx942, 256 gfx950.
-// Keeps: global_load_dwordx4, ds_read_b128, v_mfma_f32_16x16x16.
+// Keeps: global_load_dwordx4, ds_read_b128, v_mfma_f32_16x16x16*.
 // Bound: arithmetic, from about 250 tokens (MI300X) or 120 (MI210). A step of 64 k reads 64 KiB and has
 // 2 * 256 * 256 * 64 operations.
 
 #include "linear_tile.hip.h"
 
-constexpr uint32_t TILE = 256;
+#define EXPERTILE_DEVICE __device__
+#include "linear_tiles.h"
+
+constexpr uint32_t TILE = LINEAR_TILE;
 constexpr uint32_t TILE_K = 64;
-constexpr uint32_t THREADS = 512;
+constexpr uint32_t THREADS = LINEAR_THREADS;
 constexpr uint32_t WAVE_TOKENS = 128, WAVE_FEATURES = 64;
 constexpr uint32_t ROWS = WAVE_TOKENS / 16, COLUMNS = WAVE_FEATURES / 16;
 
@@ -73,7 +76,7 @@ template <typename T, typename Out, bool NN>
 __device__ inline void linear(const LinearParams &p) {
     __shared__ Stage stage;
     LinearTiles tiles =
-        expertile_linear_tiles(p.tokens, p.out_features, TILE, TILE, LINEAR_PANEL);
+        expertile_linear_tiles(p.tokens, p.out_features, TILE, TILE, p.panel);
     LinearTile tile = expertile_linear_tile(tiles, tile_of(p, tiles.count));
     uint32_t token = tile.row * TILE, feature = tile.column * TILE;
     uint32_t wave = workitem_id_x() / WAVE_THREADS, lane = workitem_id_x() % WAVE_THREADS;
@@ -109,17 +112,50 @@ __device__ inline void linear(const LinearParams &p) {
     }
 }
 
-#define ENTRY(name, T, Out, NN)                                                                    \
-    extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS),       \
-                                              amdgpu_waves_per_eu(2, 2))) name(LinearParams p) {   \
-        linear<T, Out, NN>(p);                                                                     \
-    }
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS),
+                                          amdgpu_waves_per_eu(2, 2)))
+linear_bf16_nt(LinearParams p) {
+    linear<bf16, bf16, false>(p);
+}
 
-ENTRY(linear_bf16_nt, bf16, bf16, false)
-ENTRY(linear_bf16_nn, bf16, bf16, true)
-ENTRY(linear_f16_nt, f16, f16, false)
-ENTRY(linear_f16_nn, f16, f16, true)
-ENTRY(linear_bf16_f32_nt, bf16, float, false)
-ENTRY(linear_bf16_f32_nn, bf16, float, true)
-ENTRY(linear_f16_f32_nt, f16, float, false)
-ENTRY(linear_f16_f32_nn, f16, float, true)
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS),
+                                          amdgpu_waves_per_eu(2, 2)))
+linear_bf16_nn(LinearParams p) {
+    linear<bf16, bf16, true>(p);
+}
+
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS),
+                                          amdgpu_waves_per_eu(2, 2)))
+linear_f16_nt(LinearParams p) {
+    linear<f16, f16, false>(p);
+}
+
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS),
+                                          amdgpu_waves_per_eu(2, 2)))
+linear_f16_nn(LinearParams p) {
+    linear<f16, f16, true>(p);
+}
+
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS),
+                                          amdgpu_waves_per_eu(2, 2)))
+linear_bf16_f32_nt(LinearParams p) {
+    linear<bf16, float, false>(p);
+}
+
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS),
+                                          amdgpu_waves_per_eu(2, 2)))
+linear_bf16_f32_nn(LinearParams p) {
+    linear<bf16, float, true>(p);
+}
+
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS),
+                                          amdgpu_waves_per_eu(2, 2)))
+linear_f16_f32_nt(LinearParams p) {
+    linear<f16, float, false>(p);
+}
+
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS),
+                                          amdgpu_waves_per_eu(2, 2)))
+linear_f16_f32_nn(LinearParams p) {
+    linear<f16, float, true>(p);
+}

@@ -14,14 +14,14 @@
 // The sum of each element is that of linear.hip: the same products in the same order.
 //
 // Budget: 256 threads; 32768 B LDS; 0 B scratch; registers: 128 gfx90a, 128 gfx942, 128 gfx950.
-// Keeps: global_load_dwordx4, ds_read_b128, v_mfma_f32_16x16x16.
+// Keeps: global_load_dwordx4, ds_read_b128, v_mfma_f32_16x16x16*.
 // Bound: memory. The weight is read once; 16 KiB of it a workgroup are on their way.
 
 #include "linear_tile.hip.h"
 
-constexpr uint32_t TILE = 64;
+constexpr uint32_t TILE = LINEAR_ROWS_TILE_FEATURES;
 constexpr uint32_t TILE_K = 128;
-constexpr uint32_t THREADS = 256;
+constexpr uint32_t THREADS = LINEAR_ROWS_THREADS;
 
 struct Stage {
     Rows<TILE, TILE_K> x, weight;
@@ -88,17 +88,42 @@ __device__ inline void linear_rows(const LinearParams &p) {
     }
 }
 
-#define ENTRY(name, T, Out, NN)                                                                    \
-    extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS),       \
-                                              amdgpu_waves_per_eu(2))) name(LinearParams p) {   \
-        linear_rows<T, Out, NN>(p);                                                                     \
-    }
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS)))
+linear_rows_bf16_nt(LinearParams p) {
+    linear_rows<bf16, bf16, false>(p);
+}
 
-ENTRY(linear_rows_bf16_nt, bf16, bf16, false)
-ENTRY(linear_rows_bf16_nn, bf16, bf16, true)
-ENTRY(linear_rows_f16_nt, f16, f16, false)
-ENTRY(linear_rows_f16_nn, f16, f16, true)
-ENTRY(linear_rows_bf16_f32_nt, bf16, float, false)
-ENTRY(linear_rows_bf16_f32_nn, bf16, float, true)
-ENTRY(linear_rows_f16_f32_nt, f16, float, false)
-ENTRY(linear_rows_f16_f32_nn, f16, float, true)
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS)))
+linear_rows_bf16_nn(LinearParams p) {
+    linear_rows<bf16, bf16, true>(p);
+}
+
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS)))
+linear_rows_f16_nt(LinearParams p) {
+    linear_rows<f16, f16, false>(p);
+}
+
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS)))
+linear_rows_f16_nn(LinearParams p) {
+    linear_rows<f16, f16, true>(p);
+}
+
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS)))
+linear_rows_bf16_f32_nt(LinearParams p) {
+    linear_rows<bf16, float, false>(p);
+}
+
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS)))
+linear_rows_bf16_f32_nn(LinearParams p) {
+    linear_rows<bf16, float, true>(p);
+}
+
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS)))
+linear_rows_f16_f32_nt(LinearParams p) {
+    linear_rows<f16, float, false>(p);
+}
+
+extern "C" __global__ void __attribute__((amdgpu_flat_work_group_size(THREADS, THREADS)))
+linear_rows_f16_f32_nn(LinearParams p) {
+    linear_rows<f16, float, true>(p);
+}

@@ -52,6 +52,13 @@ pub(crate) struct Compiled<'a> {
 }
 
 impl Budget {
+    /// Whether the file is compiled for an architecture: one that it has registers for; for later ones if
+    /// for the first.
+    pub(crate) fn names(&self, architecture: &str) -> bool {
+        let named = if architecture == "compute_80" { "sm_80" } else { architecture };
+        self.registers.iter().any(|(name, _)| name == named)
+    }
+
     /// Reads the two lines of a kernel file's head.
     pub(crate) fn parse(source: &str) -> Result<Budget, String> {
         let find = |title: &str| {
@@ -175,12 +182,12 @@ impl Products {
     fn check(&self, entry: &str, body: &str, errors: &mut Vec<String>) {
         let is_product = |line: &&str| line.contains("HGMMA.") || line.contains(" HMMA.");
         let products: Vec<&str> = body.lines().filter(is_product).collect();
-        let is_known = |line: &&&str| {
-            self.shapes.iter().any(|shape| line.contains(&format!("{shape}.")))
-        };
+        let is_known =
+            |line: &&&str| self.shapes.iter().any(|shape| line.contains(&format!("{shape}.")));
         let others = products.len() - products.iter().filter(is_known).count();
         if others != 0 {
-            errors.push(format!("{entry}: {others} products are none of {}", self.shapes.join(", ")));
+            errors
+                .push(format!("{entry}: {others} products are none of {}", self.shapes.join(", ")));
         }
         let groups = products.iter().filter(|line| line.contains("gsb0")).count();
         if products.is_empty() || products.len() < self.least * groups {

@@ -52,7 +52,9 @@ impl Cuda {
             unsafe { sys::cuLaunchKernelEx(&config, kernel, arguments.as_mut_ptr(), null_mut()) };
         check(code, || {
             let Geometry { grid, threads, cluster_blocks, .. } = geometry;
-            format!("cuLaunchKernelEx(grid {grid:?}, {threads} threads, clusters of {cluster_blocks})")
+            format!(
+                "cuLaunchKernelEx(grid {grid:?}, {threads} threads, clusters of {cluster_blocks})"
+            )
         })
     }
 }

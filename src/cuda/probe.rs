@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 const NAMES: [&str; 2] = ["libcuda.so", "libcuda.so.1"];
 
 /// Every symbol that this crate calls. All are there since CUDA 12.0.
-const SYMBOLS: [&str; 43] = [
+const SYMBOLS: [&str; 44] = [
     "cuCtxGetCurrent",
     "cuCtxPopCurrent_v2",
     "cuCtxPushCurrent_v2",
@@ -28,6 +28,7 @@ const SYMBOLS: [&str; 43] = [
     "cuEventElapsedTime",
     "cuEventRecord",
     "cuEventSynchronize",
+    "cuFuncSetAttribute",
     "cuGetErrorName",
     "cuGraphDestroy",
     "cuGraphExecDestroy",
