@@ -10,6 +10,27 @@ __device__ inline float clamped(float sum, float clamp) {
     return max_nan_f32(min_nan_f32(sum, clamp), -clamp);
 }
 
+// The first of a vector of sums is out[row, column]: WIDEST of them to where they belong.
+template <typename Out>
+__device__ inline void store_sums(const LinearParams &p, float (&sums)[WIDEST<Out>], uint64_t row,
+                                  uint64_t column) {
+#pragma unroll
+    for (uint32_t i = 0; i < WIDEST<Out>; ++i) {
+        sums[i] = clamped(sums[i], p.clamp);
+    }
+    if (p.residual != nullptr) {
+        float added[WIDEST<Out>];
+        unpack(load<Out, WIDEST<Out>>(p.residual, row * p.residual_stride + column), added);
+#pragma unroll
+        for (uint32_t i = 0; i < WIDEST<Out>; ++i) {
+            sums[i] += added[i];
+        }
+    }
+    Packed<Out, WIDEST<Out>> packed;
+    pack(sums, packed);
+    store<Out, WIDEST<Out>>(p.out, row * p.out_stride + column, packed);
+}
+
 // A tile of f32 sums in shared memory, [tokens, STRIDE], to out: 8 features of a token at a time.
 template <typename Out, uint32_t STRIDE>
 __device__ inline void store_turned(const LinearParams &p, const float *turned, uint32_t token,
@@ -30,20 +51,9 @@ __device__ inline void store_turned(const LinearParams &p, const float *turned, 
             float values[WIDEST<Out>];
 #pragma unroll
             for (uint32_t i = 0; i < WIDEST<Out>; ++i) {
-                values[i] = clamped(sums[part * WIDEST<Out> + i], p.clamp);
+                values[i] = sums[part * WIDEST<Out> + i];
             }
-            uint64_t first = column + part * WIDEST<Out>;
-            if (p.residual != nullptr) {
-                float added[WIDEST<Out>];
-                unpack(load<Out, WIDEST<Out>>(p.residual, row * p.residual_stride + first), added);
-#pragma unroll
-                for (uint32_t i = 0; i < WIDEST<Out>; ++i) {
-                    values[i] += added[i];
-                }
-            }
-            Packed<Out, WIDEST<Out>> packed;
-            pack(values, packed);
-            store<Out, WIDEST<Out>>(p.out, row * p.out_stride + first, packed);
+            store_sums<Out>(p, values, row, column + part * WIDEST<Out>);
         }
     }
 }

@@ -8,6 +8,21 @@ __device__ inline uint32_t shared_address(const void *pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
+// 9.7.9.11 st: two floats to shared memory, as one access.
+__device__ inline void st_shared_v2_f32(uint32_t address, float x, float y) {
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(x), "f"(y) : "memory");
+}
+
+// 9.7.9.8 ld: four floats of shared memory, as one access.
+__device__ inline float4 ld_shared_v4_f32(uint32_t address) {
+    float4 value;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
+                 : "r"(address)
+                 : "memory");
+    return value;
+}
+
 // 9.7.9.25.2.1 cp.async: 16 bytes to shared memory, past L1; 0 in place of them unless `copies`.
 __device__ inline void copy_async_16(uint32_t to, const void *from, bool copies) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),

@@ -246,17 +246,17 @@ typedef struct __attribute__((aligned(64))) TensorMap {
 // linear_*: tiles of tile_tokens by tile_features in the order of expertile_linear_tile. The grid is the
 // tiles; that of sm_90a is any number of clusters, which go through them.
 // linear_rows_*: all tokens at once, tiles of tile_features features. The grid is the tiles; that of sm_90a
-// is any number of blocks.
+// is any number of blocks. Those of sm_80 have a warp for each 16 features.
 #define LINEAR_THREADS 512
 #define LINEAR_TILE 256
 #define LINEAR_ROWS_THREADS 256
 #define LINEAR_ROWS_TILE_FEATURES 64
 #define LINEAR_ROWS_MAX_TOKENS 64
 
-#define LINEAR_SM80_THREADS 256
+#define LINEAR_SM80_THREADS 128
 #define LINEAR_SM80_TILE 128
-#define LINEAR_SM80_SHARED_BYTES 98304
-#define LINEAR_ROWS_SM80_THREADS 128
+#define LINEAR_SM80_SHARED_BYTES 49152
+#define LINEAR_ROWS_SM80_THREADS 256
 #define LINEAR_ROWS_SM80_SHARED_BYTES 98304
 
 #define LINEAR_SM90_THREADS 384
@@ -284,7 +284,8 @@ typedef struct LinearParams {
     uint32_t out_features;  // a multiple of 8
     float clamp;            // sums are clamped to -clamp..clamp; infinity clamps nothing
     uint32_t tile_tokens;   // linear_rows_*_sm90: 8, 16, 32 or 64, and not less than tokens
-    uint32_t tile_features;  // linear_rows_*_sm90: a multiple of 8 up to 64; nn: 64
+    uint32_t tile_features;  // linear_rows_*_sm90: a multiple of 8 up to 64; nn: 64. linear_rows_*_sm80: of
+                             // 16 up to 128; nn: a power of two
     uint32_t panel;          // rows of tiles that go through all columns together
     uint32_t xcds;           // on AMD, the dies that blocks go round; 1 if one
 } LinearParams;

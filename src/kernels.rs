@@ -37,10 +37,10 @@ pub const LINEAR_TILE: u32 = 256;
 pub const LINEAR_ROWS_THREADS: u32 = 256;
 pub const LINEAR_ROWS_TILE_FEATURES: u32 = 64;
 pub const LINEAR_ROWS_MAX_TOKENS: u32 = 64;
-pub const LINEAR_SM80_THREADS: u32 = 256;
+pub const LINEAR_SM80_THREADS: u32 = 128;
 pub const LINEAR_SM80_TILE: u32 = 128;
-pub const LINEAR_SM80_SHARED_BYTES: u32 = 98304;
-pub const LINEAR_ROWS_SM80_THREADS: u32 = 128;
+pub const LINEAR_SM80_SHARED_BYTES: u32 = 49152;
+pub const LINEAR_ROWS_SM80_THREADS: u32 = 256;
 pub const LINEAR_ROWS_SM80_SHARED_BYTES: u32 = 98304;
 pub const LINEAR_SM90_THREADS: u32 = 384;
 pub const LINEAR_SM90_TILE_TOKENS: u32 = 128;
@@ -637,7 +637,7 @@ pub struct LinearParams {
     pub clamp: f32,
     #[doc = " linear_rows_*_sm90: 8, 16, 32 or 64, and not less than tokens"]
     pub tile_tokens: u32,
-    #[doc = " linear_rows_*_sm90: a multiple of 8 up to 64; nn: 64"]
+    #[doc = " linear_rows_*_sm90: a multiple of 8 up to 64; nn: 64. linear_rows_*_sm80: of\n 16 up to 128; nn: a power of two"]
     pub tile_features: u32,
     #[doc = " rows of tiles that go through all columns together"]
     pub panel: u32,

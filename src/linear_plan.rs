@@ -141,7 +141,7 @@ pub(crate) fn plan(extents: Extents, device: &DeviceInfo) -> Option<Plan> {
         (Platform::Cuda, "sm_90a") if few => Some(sm90_rows(extents, device)),
         (Platform::Cuda, "sm_90a") => Some(sm90(extents, device)),
         (Platform::Cuda, images) if SM80_IMAGES.contains(&images) => {
-            Some(if few { rows(extents, &SM80_ROWS) } else { square(extents, &SM80, 1) })
+            Some(if few { sm80_rows(extents, device) } else { square(extents, &SM80, 1) })
         }
         (Platform::Hip, images) if AMD_IMAGES.contains(&images) => {
             let many = || square(extents, &AMD, dies(device));
@@ -242,15 +242,46 @@ fn square(extents: Extents, source: &'static Source, xcds: u32) -> Plan {
     Plan { source, geometry, tile_tokens: tile, tile_features: tile, panel, xcds, boxes: None }
 }
 
+/// A warp for 16 features of all tokens, in blocks with which the busiest multiprocessor reads least; x, which comes
+/// from the L2, counts half. Copies of a weight that lies as `[in_features, out_features]` want a power of two.
+fn sm80_rows(extents: Extents, device: &DeviceInfo) -> Plan {
+    const FEATURES: u32 = 16;
+    const MOST: u32 = LINEAR_ROWS_SM80_THREADS / 32;
+    let tokens = extents.tokens.next_multiple_of(8);
+    let warps = extents.out_features.div_ceil(FEATURES);
+    let cost = |of_block: u32| {
+        let blocks = warps.div_ceil(of_block).div_ceil(device.multiprocessors.max(1));
+        u64::from(blocks) * u64::from(2 * FEATURES * of_block + tokens)
+    };
+    let of_block = (1..=MOST)
+        .rev()
+        .filter(|of_block| !extents.is_nn || of_block.is_power_of_two())
+        .min_by_key(|&of_block| cost(of_block))
+        .unwrap_or(MOST);
+    // Four stages of 64 k, of x and of half or all of the most features.
+    let room = FEATURES * if of_block > MOST / 2 { MOST } else { MOST / 2 };
+    let geometry = Geometry {
+        grid: [warps.div_ceil(of_block), 1, 1],
+        threads: 32 * of_block,
+        shared_bytes: 4 * 64 * 2 * (room + tokens),
+        cluster_blocks: 1,
+    };
+    Plan {
+        source: &SM80_ROWS,
+        geometry,
+        tile_tokens: LINEAR_ROWS_MAX_TOKENS,
+        tile_features: FEATURES * of_block,
+        panel: 1,
+        xcds: 1,
+        boxes: None,
+    }
+}
+
 /// A block for 64 features of all tokens.
 fn rows(extents: Extents, source: &'static Source) -> Plan {
-    let threads = match source.stem {
-        "linear_rows" => LINEAR_ROWS_THREADS,
-        _ => LINEAR_ROWS_SM80_THREADS,
-    };
     let geometry = Geometry {
         grid: [extents.out_features.div_ceil(LINEAR_ROWS_TILE_FEATURES), 1, 1],
-        threads,
+        threads: LINEAR_ROWS_THREADS,
         shared_bytes: source.shared_bytes,
         cluster_blocks: 1,
     };

@@ -100,6 +100,31 @@ proptest! {
         prop_assert!(rounds * plan.tile_features <= share + share / 2 + 16);
     }
 
+    /// Blocks of sm_80 for few tokens: whole warps of 16 features, no more shared memory than was reserved, and no
+    /// other size with which the busiest multiprocessor has fewer.
+    #[test]
+    fn blocks_for_few_tokens_fit_the_multiprocessors(
+        tokens in 1..=64u32, eighths in 1..20_000u32, is_nn in any::<bool>(),
+        multiprocessors in 0..200u32,
+    ) {
+        let extents = Extents { tokens, in_features: 4096, out_features: 8 * eighths, is_nn };
+        let plan = plan(extents, &device("sm_80", multiprocessors)).expect("it has kernels");
+        let (warps, tokens) = (plan.geometry.threads / 32, tokens.next_multiple_of(8));
+        prop_assert!((1..=8).contains(&warps) && (!is_nn || warps.is_power_of_two()));
+        prop_assert_eq!((plan.geometry.threads % 32, plan.tile_features), (0, 16 * warps));
+        prop_assert!(plan.geometry.shared_bytes <= plan.source.shared_bytes);
+        // Four stages of 64 k; then 20 floats for each token and warp.
+        let features = if warps > 4 { 128 } else { 64 };
+        prop_assert_eq!(plan.geometry.shared_bytes, 4 * 128 * (features + tokens));
+        prop_assert!(plan.geometry.shared_bytes >= 80 * tokens * warps);
+        let rounds = |warps: u32| {
+            extents.out_features.div_ceil(16 * warps).div_ceil(multiprocessors.max(1))
+        };
+        let read = |warps: u32| u64::from(rounds(warps)) * u64::from(32 * warps + tokens);
+        let others = (1..=8u32).filter(|warps| !is_nn || warps.is_power_of_two());
+        prop_assert!(others.map(read).all(|other| read(warps) <= other));
+    }
+
     #[test]
     #[cfg(feature = "probes")]
     fn the_order_has_every_tile_once(
@@ -148,4 +173,17 @@ proptest! {
             prop_assert_eq!(before + own, u128::from(number));
         }
     }
+}
+
+#[test]
+fn dbrx_fills_an_a100() {
+    let of = |tokens, out_features, is_nn| {
+        let extents = Extents { tokens, in_features: 6144, out_features, is_nn };
+        let plan = plan(extents, &device("sm_80", 108)).expect("it has kernels");
+        (plan.geometry.grid[0], plan.geometry.threads)
+    };
+    // Wqkv, out_proj, lm_head.
+    assert_eq!([of(1, 8192, false), of(1, 6144, false)], [(103, 160), (96, 128)]);
+    assert_eq!([of(1, 8192, true), of(64, 100_352, false)], [(512, 32), (784, 256)]);
+    assert_eq!([of(65, 8192, false), of(4096, 8192, false)], [(64, 128), (2048, 128)]);
 }

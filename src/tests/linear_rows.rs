@@ -98,3 +98,16 @@ fn results_may_be_small_or_infinite() -> Result<(), String> {
     }
     Ok(())
 }
+
+/// Few tokens by so many features that a multiprocessor has more than one warp's: blocks of two warps to eight.
+#[test]
+fn many_features_share_a_block() -> Result<(), String> {
+    let multiprocessors = able().map(|device| device.info().multiprocessors as usize).max();
+    for (i, warps) in (2..=8).enumerate() {
+        for is_nn in [false, true] {
+            let eighths = 2 * multiprocessors.unwrap_or(1) * warps - 1;
+            check(&Case { is_nn, whole: true, ..plain(1 + 9 * i, 9, eighths) })?;
+        }
+    }
+    Ok(())
+}
