@@ -188,14 +188,15 @@ fn dense_layers_refuse_what_is_of_another_device() {
     }
 }
 
-/// Seeds that round alike: the models of tensor cores follow each other by threes.
+/// Seeds that round alike: the models of tensor cores follow each other by threes. With 104 of k the last stage is the
+/// one in which sums are turned.
 #[test]
 fn every_schedule_multiplies_alike() {
     let Some(simulator) = Simulator::find() else { return };
     for device in sm80_devices() {
         let stream = device.stream().unwrap();
         for (extents, in_out) in
-            [([70, 136, 200], false), ([130, 72, 72], true), ([19, 200, 88], true)]
+            [([70, 104, 200], false), ([130, 72, 72], true), ([19, 200, 88], true)]
         {
             let mut of_model: [Option<Vec<bf16>>; 3] = [None, None, None];
             for seed in 0..30 {
