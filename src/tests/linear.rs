@@ -3,8 +3,10 @@
 use super::harness::{
     Fenced, Float, UNIT_F32, cases, close, count_case, devices, poison, report, values,
 };
-use crate::linear_plan;
-use expertile::{Device, Dtype, Linear, LinearOut, Platform, Result, Stream, WeightLayout, linear};
+use expertile::{
+    Buffer, Device, DeviceInfo, Dtype, Error, Linear, LinearOut, Platform, Result, Stream,
+    WeightLayout, linear,
+};
 use expertile_reference::linear::linear as reference;
 use half::{bf16, f16};
 use proptest::prelude::*;
@@ -161,10 +163,45 @@ pub(crate) fn run<T: Float, Out: Float>(
     Ok(if case.residual == 2 { residual } else { out })
 }
 
-/// The devices whose images have matrix products.
+/// The devices that have kernels for it: one without refuses a call that has no work, too.
 pub(crate) fn able() -> impl Iterator<Item = &'static Device> {
-    let extents = linear_plan::Extents { tokens: 1, in_features: 8, out_features: 8, is_nn: false };
-    devices().iter().filter(move |device| linear_plan::plan(extents, device.info()).is_some())
+    devices().iter().filter(|device| {
+        let ask = || -> Result<()> {
+            let stream = device.stream()?;
+            let weight = Buffer::new(device, Dtype::Bf16, 64)?;
+            let (x, mut out) =
+                (Buffer::new(device, Dtype::Bf16, 0)?, Buffer::new(device, Dtype::Bf16, 0)?);
+            let arguments = Linear {
+                x: x.tensor(&[0, 8])?,
+                weight: weight.tensor(&[8, 8])?,
+                layout: WeightLayout::OutIn,
+                clamp: None,
+                out: LinearOut::Product(out.tensor_mut(&[0, 8])?),
+            };
+            linear(&stream, &arguments)
+        };
+        match ask() {
+            Ok(()) => true,
+            Err(error @ Error::Unsupported { .. }) => {
+                eprintln!("skipped on {device}: {error}");
+                false
+            }
+            Err(error) => panic!("{device}: {error}"),
+        }
+    })
+}
+
+/// The image that runs a case on a device.
+fn stem(tokens: usize, device: &Device) -> &'static str {
+    let DeviceInfo { platform, images, .. } = device.info();
+    match (platform, *images, tokens <= 64) {
+        (Platform::Hip, _, false) => "linear",
+        (Platform::Hip, _, true) => "linear_rows",
+        (_, "sm_90a", false) => "linear_sm90",
+        (_, "sm_90a", true) => "linear_rows_sm90",
+        (_, _, false) => "linear_sm80",
+        (_, _, true) => "linear_rows_sm80",
+    }
 }
 
 /// Runs the case on every device and compares with the reference.
@@ -225,7 +262,7 @@ fn check_as<T: Float, Out: Float>(case: &Case) -> Result<(), String> {
             };
             close(&name, *out, want, rounded::<Out>(want, residual, error), place)?;
         }
-        count_case(&name, "linear", T::DTYPE, device);
+        count_case(&name, stem(case.tokens, device), T::DTYPE, device);
     }
     Ok(())
 }
