@@ -271,7 +271,7 @@ fn check_as<T: Float, Out: Float>(case: &Case) -> Result<(), String> {
 ///
 /// NVIDIA's: 8 products and the sum so far are cut to 25 bits below the largest of them, then added exactly, and the
 /// new sum is cut to f32 (the simulator's models, `products.rs`). AMD's: every addition rounds to nearest.
-fn accumulated(x: &[f32], weight: &[f32], platform: Platform) -> f64 {
+pub(crate) fn accumulated(x: &[f32], weight: &[f32], platform: Platform) -> f64 {
     let (mut sum, mut error) = (0.0f64, 0.0f64);
     for (x, weight) in x.chunks(8).zip(weight.chunks(8)) {
         let product = |(x, weight): (&f32, &f32)| f64::from(*x) * f64::from(*weight);
@@ -289,7 +289,7 @@ fn accumulated(x: &[f32], weight: &[f32], platform: Platform) -> f64 {
 }
 
 /// What is left after the residual and the last rounding.
-fn rounded<Out: Float>(want: f64, residual: f64, error: f64) -> f64 {
+pub(crate) fn rounded<Out: Float>(want: f64, residual: f64, error: f64) -> f64 {
     let added = if residual == 0.0 { 0.0 } else { UNIT_F32 * (want.abs() + error) };
     let error = error + added;
     // f32 is not rounded again.

@@ -7,6 +7,7 @@
 #[cfg(any(feature = "cuda", feature = "hip"))]
 mod agree;
 mod combine;
+mod dense;
 mod dispatch;
 mod errors;
 mod far;
