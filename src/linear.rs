@@ -245,14 +245,16 @@ pub fn linear(stream: &Stream, arguments: &Linear<'_>) -> Result<()> {
         return Ok(());
     };
     let geometry: &Geometry = &call.plan.geometry;
-    // SAFETY, of both: `prepare` checked every extent against its tensor, and the maps are of the same
+    // Both launches: `prepare` checked every extent against its tensor, and the maps are of the same
     // extents; the kernels read and write nothing outside. The output is borrowed mutably, so nothing else
     // is given it unless ordered by the stream; all stay allocated until the launch is done: a buffer's free
     // waits for the device, and owners of raw tensors vouch for theirs.
     match call.plan.boxes {
+        // SAFETY: as said above.
         None => unsafe { stream.launch(call.entry, geometry, &call.params) },
         Some(boxes) => {
             let params = call.with_maps(boxes, device.driver())?;
+            // SAFETY: as said above.
             unsafe { stream.launch(call.entry, geometry, &params) }
         }
     }

@@ -12,7 +12,7 @@ const ROW_BYTES: u32 = 128;
 /// The map of a matrix whose boxes are copied to rows of 128 bytes with the 128-byte swizzle.
 pub(super) fn encode(matrix: &Matrix) -> Result<TensorMap> {
     let mut map = sys::CUtensorMap { opaque: [0; 16] };
-    let bytes = matrix.dtype.bytes() as u64;
+    let bytes = matrix.dtype.bytes();
     let extents = [matrix.columns, matrix.rows];
     let strides = [matrix.stride * bytes];
     let boxes = [ROW_BYTES / bytes as u32, matrix.box_rows];
