@@ -159,6 +159,40 @@ fn check_tiles(
     assert_eq!(of(&dense.out, "sectors_read"), 0, "{name}: out");
 }
 
+/// What the loop over k takes: the instructions of PTX that 128 more of k cost, for each product among them. For few
+/// tokens the products are few, and what counts is the weight.
+#[test]
+fn the_loop_of_a_dense_layer_is_short() {
+    let Some(simulator) = Simulator::find() else { return };
+    for device in sm80_devices() {
+        let stream = device.stream().unwrap();
+        let multiprocessors = u64::from(device.info().multiprocessors);
+        for (tokens, out_features, in_out, most) in [
+            (128, 128, false, 4.0),
+            (128, 128, true, 3.0),
+            (64, 80 * multiprocessors, false, 10.0),
+            (64, 64 * multiprocessors, true, 11.0),
+        ] {
+            let cost = |in_features: u64| {
+                let mut dense = Dense::new(&stream, [tokens, in_features, out_features], in_out, 6);
+                stream.synchronize().unwrap();
+                let before = simulator.counters();
+                dense.go(&stream).unwrap();
+                stream.synchronize().unwrap();
+                let after = simulator.counters();
+                ["warp_instructions", "matrix.m16n8k16.bf16"]
+                    .map(|key| after[key] - before.get(key).unwrap_or(&0))
+            };
+            let ([few, few_products], [many, many_products]) = (cost(128), cost(256));
+            let each = (many - few) as f64 / (many_products - few_products) as f64;
+            let name = format!("{tokens} tokens, in_out {in_out}, on {}", device.info().images);
+            println!("{name}: {each:.2} instructions a product");
+            assert!(each <= most, "{name}: {each:.2} instructions a product");
+        }
+    }
+    assert_eq!(simulator.text("expertile_sim_reports"), "");
+}
+
 /// An argument, and how two calls exchange it.
 type Exchange = (&'static str, fn(&mut Dense, &mut Dense));
 
