@@ -39,10 +39,11 @@ criterion_group!(
 );
 
 /// What runs on devices.
-const DEVICE_BENCHES: [&DeviceBench; 8] = [
+const DEVICE_BENCHES: [&DeviceBench; 9] = [
     &layer_norm::DEVICE,
     &rms_norm::DEVICE,
     &rope::DEVICE,
+    &linear::DEVICE,
     &dispatch::DEVICE,
     &combine::DEVICE,
     &packet::DEVICE,

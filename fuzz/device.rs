@@ -2,8 +2,8 @@
 //! test. Without a device there is nothing to run on; `simulate sm_90a cargo fuzz run ...` has one.
 
 use crate::tests::{
-    combine, dispatch, layer_norm::LAYER_NORM, norm, packet, rms_norm::RMS_NORM, rope, router,
-    router_loss,
+    combine, dispatch, layer_norm::LAYER_NORM, linear, norm, packet, rms_norm::RMS_NORM, rope,
+    router, router_loss,
 };
 use expertile::{Dtype, Pairing};
 
@@ -80,6 +80,26 @@ fn norm(operator: &norm::Operator, data: &[u8]) {
         seed: bytes.seed(),
     };
     norm::check(operator, &case).unwrap_or_else(|error| panic!("{case:?}: {error}"));
+}
+
+/// One call of `linear`.
+pub fn linear(data: &[u8]) {
+    let mut bytes = Bytes(data.iter());
+    let case = linear::Case {
+        tokens: bytes.below(140),
+        in_8: 1 + bytes.below(70),
+        out_8: 1 + bytes.below(70),
+        gaps_8: [bytes.below(3), bytes.below(3), bytes.below(3)],
+        dtype: bytes.number(&[Dtype::Bf16, Dtype::F16]),
+        widens: bytes.below(2) == 1,
+        is_nn: bytes.below(2) == 1,
+        residual: bytes.below(3) as u8,
+        clamp: bytes.number(&[None, Some(8.0), Some(0.3)]),
+        whole: bytes.below(2) == 1,
+        special: bytes.below(4) == 1,
+        seed: bytes.seed(),
+    };
+    linear::check(&case).unwrap_or_else(|error| panic!("{case:?}: {error}"));
 }
 
 /// One call of `dispatch`.

@@ -8,7 +8,9 @@ mod device;
 mod operators;
 mod tests;
 
-pub use device::{combine, dispatch, layer_norm, packet, rms_norm, rope, router, router_loss};
+pub use device::{
+    combine, dispatch, layer_norm, linear, packet, rms_norm, rope, router, router_loss,
+};
 pub use operators::operators;
 
 use expertile_reference::Elements;

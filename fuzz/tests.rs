@@ -11,6 +11,8 @@ pub(crate) mod dispatch;
 pub(crate) mod harness;
 #[path = "../src/tests/layer_norm.rs"]
 pub(crate) mod layer_norm;
+#[path = "../src/tests/linear.rs"]
+pub(crate) mod linear;
 #[path = "../src/tests/norm.rs"]
 pub(crate) mod norm;
 #[path = "../src/tests/packet.rs"]

@@ -110,6 +110,21 @@
 // `residual` is added and the sum replaces it; `sum` is all zero.
 #define EXPERTILE_RESIDUAL_UPDATE 3
 
+// The weight is [out_features, in_features].
+#define EXPERTILE_WEIGHT_OUT_IN 0
+
+// The weight is [in_features, out_features].
+#define EXPERTILE_WEIGHT_IN_OUT 1
+
+// Nothing is added; `residual` is all zero.
+#define EXPERTILE_LINEAR_PRODUCT 0
+
+// `residual` is added.
+#define EXPERTILE_LINEAR_ADD 1
+
+// `out` is added to, in place; `residual` is all zero.
+#define EXPERTILE_LINEAR_UPDATE 2
+
 // Nothing is added; `residual` is all zero.
 #define EXPERTILE_COMBINE_SUM 0
 
@@ -224,6 +239,30 @@ typedef struct expertile_norm_args {
     // [tokens, hidden]; written
     struct expertile_tensor out;
 } expertile_norm_args;
+
+// The arguments of `expertile_linear`.
+typedef struct expertile_linear_args {
+    // sizeof(expertile_linear_args)
+    uint32_t struct_size;
+    // EXPERTILE_LINEAR_PRODUCT, ...
+    int32_t mode;
+    // EXPERTILE_WEIGHT_OUT_IN or EXPERTILE_WEIGHT_IN_OUT
+    int32_t layout;
+    // 1: products are clamped to -clamp..clamp; 0: they are not
+    int32_t has_clamp;
+    // above 0
+    float clamp;
+    // 0
+    uint32_t reserved;
+    // [tokens, in_features], bf16 or f16
+    struct expertile_tensor x;
+    // of the shape that the layout says, as x
+    struct expertile_tensor weight;
+    // [tokens, out_features], as out
+    struct expertile_tensor residual;
+    // [tokens, out_features], as x or f32; written
+    struct expertile_tensor out;
+} expertile_linear_args;
 
 // The arguments of `expertile_dispatch`. The tensors are i32 and dense.
 typedef struct expertile_dispatch_args {
@@ -481,6 +520,30 @@ int32_t expertile_rms_norm(struct expertile_device *device,
                            void *workspace,
                            size_t workspace_bytes,
                            void *stream);
+
+// Whether `expertile_linear` takes such arguments on the device: EXPERTILE_OK, or the status that it would
+// return. Addresses are not looked at and may be null.
+int32_t expertile_supports_linear(struct expertile_device *device,
+                                  const struct expertile_linear_args *args);
+
+// Stores the bytes of workspace that `expertile_linear` needs for such arguments: 0 today. Addresses are not
+// looked at and may be null.
+int32_t expertile_linear_workspace_bytes(struct expertile_device *device,
+                                         const struct expertile_linear_args *args,
+                                         size_t *bytes);
+
+// Multiplies each row by a weight, clamps, and adds the residual.
+//
+//   out[t, n] = clamp(sum over k of x[t, k] * weight[n, k]) + residual[t, n]
+//
+// in_features and out_features are multiples of 8; rows may have strides, multiples of 8. Sums are f32; the
+// result is rounded once. A row's bits do not depend on other rows, nor on how many there are. Zero tokens
+// launch nothing.
+int32_t expertile_linear(struct expertile_device *device,
+                         const struct expertile_linear_args *args,
+                         void *workspace,
+                         size_t workspace_bytes,
+                         void *stream);
 
 // Whether `expertile_dispatch` takes such arguments on the device: EXPERTILE_OK, or the status that it would
 // return. Addresses are not looked at and may be null.

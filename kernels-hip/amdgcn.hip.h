@@ -134,3 +134,9 @@ template <Dpp CONTROL>
 __device__ inline float dpp_f32(float value) {
     return __builtin_bit_cast(float, dpp_u32<CONTROL>(__builtin_bit_cast(uint32_t, value)));
 }
+
+// Chapter 12, s_setprio: which of a SIMD's waves goes first.
+template <uint32_t PRIORITY>
+__device__ inline void set_priority() {
+    __builtin_amdgcn_s_setprio(PRIORITY);
+}

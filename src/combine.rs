@@ -43,7 +43,7 @@ pub(crate) fn plan(tokens: u32, vectors: u32, multiprocessors: u32) -> (Geometry
     let lanes = vectors.clamp(16, COMBINE_THREADS).next_power_of_two();
     let groups = tokens.div_ceil(COMBINE_THREADS / lanes);
     let grid = [groups.min(multiprocessors.saturating_mul(16)), vectors.div_ceil(lanes), 1];
-    (Geometry { grid, threads: COMBINE_THREADS, shared_bytes: 0 }, lanes.ilog2())
+    (Geometry { grid, threads: COMBINE_THREADS, shared_bytes: 0, cluster_blocks: 1 }, lanes.ilog2())
 }
 
 /// Checks the arguments against each other and the kernels; `None` if there is nothing to do.

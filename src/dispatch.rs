@@ -81,7 +81,12 @@ impl Plan {
     }
 
     pub(crate) fn geometry(&self) -> Geometry {
-        Geometry { grid: [self.chunks, 1, 1], threads: self.threads, shared_bytes: 0 }
+        Geometry {
+            grid: [self.chunks, 1, 1],
+            threads: self.threads,
+            shared_bytes: 0,
+            cluster_blocks: 1,
+        }
     }
 }
 

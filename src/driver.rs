@@ -1,6 +1,8 @@
 //! The seam between the operators and a vendor's driver.
 
-use crate::error::Result;
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::kernels::TensorMap;
 use std::ffi::c_void;
 use std::fmt;
 
@@ -73,6 +75,21 @@ pub struct Geometry {
     pub threads: u32,
     /// Dynamic shared memory of a block in bytes.
     pub shared_bytes: u32,
+    /// Blocks, in x, that run together and reach each other's shared memory; 1 if none do.
+    pub cluster_blocks: u32,
+}
+
+/// A matrix of which a kernel copies boxes of rows of 128 bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Matrix {
+    pub(crate) address: u64,
+    pub(crate) dtype: Dtype,
+    pub(crate) rows: u64,
+    pub(crate) columns: u64,
+    /// From one row to the next, in elements.
+    pub(crate) stride: u64,
+    /// Rows of a box.
+    pub(crate) box_rows: u32,
 }
 
 /// A stream as the driver names it; 0 is the driver's default stream.
@@ -214,6 +231,12 @@ pub(crate) trait Driver: Send + Sync + fmt::Debug {
 
     /// A kernel of the embedded images by its entry name.
     fn kernel(&self, entry: &'static str) -> Result<RawKernel>;
+
+    /// What a kernel needs to copy boxes of a matrix.
+    fn tensor_map(&self, matrix: &Matrix) -> Result<TensorMap> {
+        let found = format!("a map of a {:?} matrix", matrix.dtype);
+        Err(Error::unsupported("driver", found, "none on this platform"))
+    }
 
     /// Launches without waiting; neither allocates nor blocks.
     ///

@@ -234,6 +234,71 @@ typedef struct PacketUnpackParams {
     uint32_t reserved;  // 0
 } PacketUnpackParams;
 
+// A matrix as the copies of tiles of sm_90a know it: the driver makes it.
+typedef struct __attribute__((aligned(64))) TensorMap {
+    uint64_t words[16];
+} TensorMap;
+
+// A dense layer: reference/linear.rs, src/linear.rs, src/linear_tiles.h.
+// Entries, each as linear_{bf16,f16}{,_f32}_{nt,nn}: nt, the weight lies as [out_features, in_features];
+// nn, as [in_features, out_features]; _f32, out and residual are f32. On AMD linear_* and linear_rows_*,
+// on NVIDIA the same with _sm80, and for sm_90a alone with _sm90, which take LinearSm90Params.
+// linear_*: tiles of tile_tokens by tile_features in the order of expertile_linear_tile. The grid is the
+// tiles; that of sm_90a is any number of clusters, which go through them.
+// linear_rows_*: all tokens at once, tiles of tile_features features. The grid is the tiles; that of sm_90a
+// is any number of blocks. Those of sm_80 have a warp for each 16 features.
+#define LINEAR_THREADS 512
+#define LINEAR_TILE 256
+#define LINEAR_ROWS_THREADS 256
+#define LINEAR_ROWS_TILE_FEATURES 64
+#define LINEAR_ROWS_MAX_TOKENS 64
+
+#define LINEAR_SM80_THREADS 128
+#define LINEAR_SM80_TILE 128
+#define LINEAR_SM80_SHARED_BYTES 49152
+#define LINEAR_ROWS_SM80_THREADS 256
+#define LINEAR_ROWS_SM80_SHARED_BYTES 98304
+
+#define LINEAR_SM90_THREADS 384
+#define LINEAR_SM90_TILE_TOKENS 128
+#define LINEAR_SM90_TILE_FEATURES 256
+#define LINEAR_SM90_BOX_FEATURES_NT 128
+#define LINEAR_SM90_BOX_FEATURES_NN 64
+#define LINEAR_SM90_CHUNK_TOKENS 64
+#define LINEAR_SM90_SHARED_BYTES 229472
+
+#define LINEAR_ROWS_SM90_THREADS 160
+#define LINEAR_ROWS_SM90_SHARED_BYTES 214112
+
+typedef struct LinearParams {
+    const void *x;         // [tokens, in_features]
+    const void *weight;    // nt: [out_features, in_features]; nn: [in_features, out_features]
+    const void *residual;  // [tokens, out_features], or null: nothing is added; may be out
+    void *out;             // [tokens, out_features]
+    uint64_t x_stride;     // from one row to the next
+    uint64_t weight_stride;
+    uint64_t residual_stride;
+    uint64_t out_stride;
+    uint32_t tokens;
+    uint32_t in_features;   // a multiple of 8
+    uint32_t out_features;  // a multiple of 8
+    float clamp;            // sums are clamped to -clamp..clamp; infinity clamps nothing
+    uint32_t tile_tokens;   // linear_rows_*_sm90: 8, 16, 32 or 64, and not less than tokens
+    uint32_t tile_features;  // linear_rows_*_sm90: a multiple of 8 up to 64; nn: 64. linear_rows_*_sm80: of
+                             // 16 up to 128; nn: a power of two
+    uint32_t panel;          // rows of tiles that go through all columns together
+    uint32_t xcds;           // on AMD, the dies that blocks go round; 1 if one
+} LinearParams;
+
+// The boxes have rows of 128 bytes: columns of x, weight (nt: k, nn: features), residual and out.
+typedef struct LinearSm90Params {
+    LinearParams common;
+    TensorMap x_map;         // boxes of tile_tokens rows
+    TensorMap weight_map;    // nt: of LINEAR_SM90_BOX_FEATURES_NT or tile_features rows; nn: of 64 k
+    TensorMap residual_map;  // of LINEAR_SM90_CHUNK_TOKENS rows; not if out is f32 or rows are few
+    TensorMap out_map;
+} LinearSm90Params;
+
 // Probes: src/probe.rs. Kernels that measure or question a machine; not in a usual build.
 // Threads of a block: PROBE_THREADS.
 #define PROBE_THREADS 256

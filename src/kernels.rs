@@ -32,6 +32,25 @@ pub const COMBINE_MAX_HIDDEN: u32 = 65536;
 pub const PACKET_THREADS: u32 = 256;
 pub const PACKET_MAX_LANES: u32 = 128;
 pub const PACKET_TRAILER_BYTES: u32 = 16;
+pub const LINEAR_THREADS: u32 = 512;
+pub const LINEAR_TILE: u32 = 256;
+pub const LINEAR_ROWS_THREADS: u32 = 256;
+pub const LINEAR_ROWS_TILE_FEATURES: u32 = 64;
+pub const LINEAR_ROWS_MAX_TOKENS: u32 = 64;
+pub const LINEAR_SM80_THREADS: u32 = 128;
+pub const LINEAR_SM80_TILE: u32 = 128;
+pub const LINEAR_SM80_SHARED_BYTES: u32 = 49152;
+pub const LINEAR_ROWS_SM80_THREADS: u32 = 256;
+pub const LINEAR_ROWS_SM80_SHARED_BYTES: u32 = 98304;
+pub const LINEAR_SM90_THREADS: u32 = 384;
+pub const LINEAR_SM90_TILE_TOKENS: u32 = 128;
+pub const LINEAR_SM90_TILE_FEATURES: u32 = 256;
+pub const LINEAR_SM90_BOX_FEATURES_NT: u32 = 128;
+pub const LINEAR_SM90_BOX_FEATURES_NN: u32 = 64;
+pub const LINEAR_SM90_CHUNK_TOKENS: u32 = 64;
+pub const LINEAR_SM90_SHARED_BYTES: u32 = 229472;
+pub const LINEAR_ROWS_SM90_THREADS: u32 = 160;
+pub const LINEAR_ROWS_SM90_SHARED_BYTES: u32 = 214112;
 pub const PROBE_THREADS: u32 = 256;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -579,6 +598,114 @@ const _: () = {
         [::core::mem::offset_of!(PacketUnpackParams, lane_bits) - 64usize];
     ["Offset of field: PacketUnpackParams::reserved"]
         [::core::mem::offset_of!(PacketUnpackParams, reserved) - 68usize];
+};
+#[doc = " A matrix as the copies of tiles of sm_90a know it: the driver makes it."]
+#[repr(C)]
+#[repr(align(64))]
+#[derive(Debug, Copy, Clone)]
+pub struct TensorMap {
+    pub words: [u64; 16usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of TensorMap"][::core::mem::size_of::<TensorMap>() - 128usize];
+    ["Alignment of TensorMap"][::core::mem::align_of::<TensorMap>() - 64usize];
+    ["Offset of field: TensorMap::words"][::core::mem::offset_of!(TensorMap, words) - 0usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct LinearParams {
+    #[doc = " \\[tokens, in_features\\]"]
+    pub x: *const ::core::ffi::c_void,
+    #[doc = " nt: \\[out_features, in_features\\]; nn: \\[in_features, out_features\\]"]
+    pub weight: *const ::core::ffi::c_void,
+    #[doc = " \\[tokens, out_features\\], or null: nothing is added; may be out"]
+    pub residual: *const ::core::ffi::c_void,
+    #[doc = " \\[tokens, out_features\\]"]
+    pub out: *mut ::core::ffi::c_void,
+    #[doc = " from one row to the next"]
+    pub x_stride: u64,
+    pub weight_stride: u64,
+    pub residual_stride: u64,
+    pub out_stride: u64,
+    pub tokens: u32,
+    #[doc = " a multiple of 8"]
+    pub in_features: u32,
+    #[doc = " a multiple of 8"]
+    pub out_features: u32,
+    #[doc = " sums are clamped to -clamp..clamp; infinity clamps nothing"]
+    pub clamp: f32,
+    #[doc = " linear_rows_*_sm90: 8, 16, 32 or 64, and not less than tokens"]
+    pub tile_tokens: u32,
+    #[doc = " linear_rows_*_sm90: a multiple of 8 up to 64; nn: 64. linear_rows_*_sm80: of\n 16 up to 128; nn: a power of two"]
+    pub tile_features: u32,
+    #[doc = " rows of tiles that go through all columns together"]
+    pub panel: u32,
+    #[doc = " on AMD, the dies that blocks go round; 1 if one"]
+    pub xcds: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LinearParams"][::core::mem::size_of::<LinearParams>() - 96usize];
+    ["Alignment of LinearParams"][::core::mem::align_of::<LinearParams>() - 8usize];
+    ["Offset of field: LinearParams::x"][::core::mem::offset_of!(LinearParams, x) - 0usize];
+    ["Offset of field: LinearParams::weight"]
+        [::core::mem::offset_of!(LinearParams, weight) - 8usize];
+    ["Offset of field: LinearParams::residual"]
+        [::core::mem::offset_of!(LinearParams, residual) - 16usize];
+    ["Offset of field: LinearParams::out"][::core::mem::offset_of!(LinearParams, out) - 24usize];
+    ["Offset of field: LinearParams::x_stride"]
+        [::core::mem::offset_of!(LinearParams, x_stride) - 32usize];
+    ["Offset of field: LinearParams::weight_stride"]
+        [::core::mem::offset_of!(LinearParams, weight_stride) - 40usize];
+    ["Offset of field: LinearParams::residual_stride"]
+        [::core::mem::offset_of!(LinearParams, residual_stride) - 48usize];
+    ["Offset of field: LinearParams::out_stride"]
+        [::core::mem::offset_of!(LinearParams, out_stride) - 56usize];
+    ["Offset of field: LinearParams::tokens"]
+        [::core::mem::offset_of!(LinearParams, tokens) - 64usize];
+    ["Offset of field: LinearParams::in_features"]
+        [::core::mem::offset_of!(LinearParams, in_features) - 68usize];
+    ["Offset of field: LinearParams::out_features"]
+        [::core::mem::offset_of!(LinearParams, out_features) - 72usize];
+    ["Offset of field: LinearParams::clamp"]
+        [::core::mem::offset_of!(LinearParams, clamp) - 76usize];
+    ["Offset of field: LinearParams::tile_tokens"]
+        [::core::mem::offset_of!(LinearParams, tile_tokens) - 80usize];
+    ["Offset of field: LinearParams::tile_features"]
+        [::core::mem::offset_of!(LinearParams, tile_features) - 84usize];
+    ["Offset of field: LinearParams::panel"]
+        [::core::mem::offset_of!(LinearParams, panel) - 88usize];
+    ["Offset of field: LinearParams::xcds"][::core::mem::offset_of!(LinearParams, xcds) - 92usize];
+};
+#[doc = " The boxes have rows of 128 bytes: columns of x, weight (nt: k, nn: features), residual and out."]
+#[repr(C)]
+#[repr(align(64))]
+#[derive(Debug, Copy, Clone)]
+pub struct LinearSm90Params {
+    pub common: LinearParams,
+    #[doc = " boxes of tile_tokens rows"]
+    pub x_map: TensorMap,
+    #[doc = " nt: of LINEAR_SM90_BOX_FEATURES_NT or tile_features rows; nn: of 64 k"]
+    pub weight_map: TensorMap,
+    #[doc = " of LINEAR_SM90_CHUNK_TOKENS rows; not if out is f32 or rows are few"]
+    pub residual_map: TensorMap,
+    pub out_map: TensorMap,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LinearSm90Params"][::core::mem::size_of::<LinearSm90Params>() - 640usize];
+    ["Alignment of LinearSm90Params"][::core::mem::align_of::<LinearSm90Params>() - 64usize];
+    ["Offset of field: LinearSm90Params::common"]
+        [::core::mem::offset_of!(LinearSm90Params, common) - 0usize];
+    ["Offset of field: LinearSm90Params::x_map"]
+        [::core::mem::offset_of!(LinearSm90Params, x_map) - 128usize];
+    ["Offset of field: LinearSm90Params::weight_map"]
+        [::core::mem::offset_of!(LinearSm90Params, weight_map) - 256usize];
+    ["Offset of field: LinearSm90Params::residual_map"]
+        [::core::mem::offset_of!(LinearSm90Params, residual_map) - 384usize];
+    ["Offset of field: LinearSm90Params::out_map"]
+        [::core::mem::offset_of!(LinearSm90Params, out_map) - 512usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -5,6 +5,7 @@
 //! | residual addition and layer norm | [`layer_norm()`] |
 //! | residual addition and RMS norm | [`rms_norm()`] |
 //! | clip, rotate, append to the KV cache | [`rope()`] |
+//! | dense layer | [`linear()`] |
 //! | top-k router | [`router()`] |
 //! | load histogram, load-balancing and z-loss | [`router_loss()`] |
 //! | pairs of token and expert sorted by expert | [`dispatch()`] |
@@ -51,6 +52,8 @@ mod hip;
 #[allow(dead_code, unreachable_pub)]
 mod kernels;
 mod layer_norm;
+mod linear;
+mod linear_plan;
 mod norm;
 mod packet;
 #[cfg(feature = "probes")]
@@ -73,6 +76,7 @@ pub use dtype::{Dtype, Element};
 pub use error::{Error, Result};
 pub use graph::Graph;
 pub use layer_norm::layer_norm;
+pub use linear::{Linear, LinearOut, WeightLayout, linear};
 pub use norm::{Norm, Residual};
 pub use packet::{PacketPack, PacketUnpack, packet_pack, packet_trailer, packet_unpack};
 pub use rms_norm::rms_norm;
@@ -82,23 +86,51 @@ pub use router_loss::{RouterLoss, router_loss, router_loss_workspace_bytes};
 pub use stream::{Event, Stream};
 pub use tensor::{MAX_RANK, Tensor, TensorMut};
 
-/// The kernels: each source file's stem with its entries.
-pub(crate) const KERNELS: &[(&str, &[&str])] = &[
-    ("combine", &combine::ENTRIES),
-    ("dispatch", &dispatch::ENTRIES),
-    ("layer_norm", &layer_norm::ENTRIES),
-    ("packet", &packet::ENTRIES),
-    ("rms_norm", &rms_norm::ENTRIES),
-    ("rope", &rope::ENTRIES),
-    ("router", &router::ENTRIES),
-    ("router_loss", &router_loss::ENTRIES),
-    ("router_loss_reduce", &router_loss::REDUCE_ENTRIES),
-    ("router_select", &router::SELECT_ENTRIES),
+/// The kernels of one source file.
+pub(crate) struct Source {
+    pub(crate) stem: &'static str,
+    pub(crate) entries: &'static [&'static str],
+    /// The images that there are of it; none named: of every architecture.
+    pub(crate) images: &'static [&'static str],
+    /// The most dynamic shared memory that a launch asks for.
+    pub(crate) shared_bytes: u32,
+}
+
+impl Source {
+    /// One that every architecture has.
+    const fn common(stem: &'static str, entries: &'static [&'static str]) -> Source {
+        Source { stem, entries, images: &[], shared_bytes: 0 }
+    }
+
+    /// Whether a device of these images has it.
+    pub(crate) fn is_for(&self, images: &str) -> bool {
+        self.images.is_empty() || self.images.contains(&images)
+    }
+}
+
+/// Every source file's kernels.
+pub(crate) const KERNELS: &[Source] = &[
+    Source::common("combine", &combine::ENTRIES),
+    Source::common("dispatch", &dispatch::ENTRIES),
+    Source::common("layer_norm", &layer_norm::ENTRIES),
+    Source::common("packet", &packet::ENTRIES),
+    Source::common("rms_norm", &rms_norm::ENTRIES),
+    Source::common("rope", &rope::ENTRIES),
+    Source::common("router", &router::ENTRIES),
+    Source::common("router_loss", &router_loss::ENTRIES),
+    Source::common("router_loss_reduce", &router_loss::REDUCE_ENTRIES),
+    Source::common("router_select", &router::SELECT_ENTRIES),
+    linear_plan::AMD,
+    linear_plan::AMD_ROWS,
+    linear_plan::SM80,
+    linear_plan::SM80_ROWS,
+    linear_plan::SM90,
+    linear_plan::SM90_ROWS,
 ];
 
 /// Those of a platform's probes likewise.
 #[cfg(any(feature = "cuda", feature = "hip"))]
-pub(crate) fn probes(platform: Platform) -> &'static [(&'static str, &'static [&'static str])] {
+pub(crate) fn probes(platform: Platform) -> &'static [Source] {
     #[cfg(feature = "probes")]
     return probe::kernels(platform);
     #[cfg(not(feature = "probes"))]

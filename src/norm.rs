@@ -50,7 +50,7 @@ pub(crate) fn plan(tokens: u32, hidden: u32, multiprocessors: u32, wave_threads:
     const { assert!(NORM_MAX_HIDDEN <= NORM_MAX_THREADS * NORM_ELEMENTS_PER_THREAD) };
     let threads = threads(hidden, wave_threads);
     let blocks = multiprocessors.saturating_mul((1024 / threads).max(2));
-    Geometry { grid: [tokens.min(blocks), 1, 1], threads, shared_bytes: 0 }
+    Geometry { grid: [tokens.min(blocks), 1, 1], threads, shared_bytes: 0, cluster_blocks: 1 }
 }
 
 /// One entry for each dtype: bf16, f16, f32.

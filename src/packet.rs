@@ -58,7 +58,7 @@ pub(crate) fn plan(packets: u32, vectors: u32, multiprocessors: u32) -> (Geometr
     let lanes = vectors.clamp(16, PACKET_MAX_LANES).next_power_of_two();
     let blocks = packets.div_ceil(PACKET_THREADS / lanes);
     let grid = [blocks.min(multiprocessors.saturating_mul(16)), 1, 1];
-    (Geometry { grid, threads: PACKET_THREADS, shared_bytes: 0 }, lanes.ilog2())
+    (Geometry { grid, threads: PACKET_THREADS, shared_bytes: 0, cluster_blocks: 1 }, lanes.ilog2())
 }
 
 /// The number of packets and the vectors of a row.

@@ -3,6 +3,7 @@
 //! Feature `probes`. Each is launched as an operator is, so that what they say of the driver and the
 //! machine holds for operators too.
 
+use crate::Source;
 use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::driver::{Geometry, Platform};
@@ -83,11 +84,13 @@ const READ_STREAM: &str = "probe_read_stream";
 
 /// The kernels of each source file of a platform.
 #[cfg(any(feature = "cuda", feature = "hip"))]
-pub(crate) fn kernels(platform: Platform) -> &'static [(&'static str, &'static [&'static str])] {
-    const STREAM: (&str, &[&str]) = ("probe_stream", &[READ_STREAM]);
-    const CUDA: &[(&str, &[&str])] =
-        &[("probe_instructions", ENTRIES.split_at(OF_HIP_ALONE).0), STREAM];
-    const HIP: &[(&str, &[&str])] = &[("probe_instructions", ENTRIES.split_at(OF_BOTH).1), STREAM];
+pub(crate) fn kernels(platform: Platform) -> &'static [Source] {
+    const fn instructions(entries: &'static [&'static str]) -> Source {
+        Source::common("probe_instructions", entries)
+    }
+    const STREAM: Source = Source::common("probe_stream", &[READ_STREAM]);
+    const CUDA: &[Source] = &[instructions(ENTRIES.split_at(OF_HIP_ALONE).0), STREAM];
+    const HIP: &[Source] = &[instructions(ENTRIES.split_at(OF_BOTH).1), STREAM];
     match platform {
         Platform::Cuda => CUDA,
         Platform::Hip => HIP,
@@ -188,8 +191,12 @@ unsafe fn launch(
     output: &mut Buffer,
     count: u64,
 ) -> Result<()> {
-    let geometry =
-        Geometry { grid: [blocks as u32, 1, 1], threads: PROBE_THREADS, shared_bytes: 0 };
+    let geometry = Geometry {
+        grid: [blocks as u32, 1, 1],
+        threads: PROBE_THREADS,
+        shared_bytes: 0,
+        cluster_blocks: 1,
+    };
     let params = ProbeParams {
         input: input.address() as *const u32,
         output: output.address() as *mut u32,

@@ -68,7 +68,7 @@ pub(crate) fn plan(
     let passes = if few { 1 } else { heads.div_ceil(at_once) };
     let heads_per_block = (at_once * passes).max(heads.div_ceil(u32::from(u16::MAX)));
     let grid = [tokens, heads.div_ceil(heads_per_block), 1];
-    (Geometry { grid, threads: ROPE_THREADS, shared_bytes: 0 }, heads_per_block)
+    (Geometry { grid, threads: ROPE_THREADS, shared_bytes: 0, cluster_blocks: 1 }, heads_per_block)
 }
 
 fn entry(dtype: Dtype, pairing: Pairing) -> Result<&'static str> {

@@ -109,7 +109,12 @@ pub(crate) fn tokens_per_block(tokens: u32, multiprocessors: u32) -> u32 {
 pub(crate) fn plan_select(tokens: u32, multiprocessors: u32) -> Geometry {
     let tiles = tokens.div_ceil(ROUTER_SELECTED_AT_ONCE);
     let blocks = multiprocessors.saturating_mul(8).max(1);
-    Geometry { grid: [tiles.min(blocks), 1, 1], threads: ROUTER_THREADS, shared_bytes: 0 }
+    Geometry {
+        grid: [tiles.min(blocks), 1, 1],
+        threads: ROUTER_THREADS,
+        shared_bytes: 0,
+        cluster_blocks: 1,
+    }
 }
 
 /// The launches from hidden states; `store` says whether there is a place for logits. Of two, the first
@@ -126,7 +131,12 @@ pub(crate) fn plan(
 ) -> (Geometry, Option<Geometry>) {
     let tiles = tokens.div_ceil(tokens_per_block(tokens, multiprocessors));
     let blocks = multiprocessors.saturating_mul(2).max(1);
-    let geometry = |x, y| Geometry { grid: [x, y, 1], threads: ROUTER_THREADS, shared_bytes: 0 };
+    let geometry = |x, y| Geometry {
+        grid: [x, y, 1],
+        threads: ROUTER_THREADS,
+        shared_bytes: 0,
+        cluster_blocks: 1,
+    };
     if experts <= EXPERTS_OF_ONE_LAUNCH || !store {
         return (geometry(tiles.min(blocks), 1), None);
     }

@@ -41,8 +41,12 @@ pub fn router_loss_workspace_bytes(tokens: u64, experts: u64) -> u64 {
 /// The two launches: a block for each chunk of tokens, of which there is none without tokens, then
 /// one block.
 pub(crate) fn plan(tokens: u32) -> [Geometry; 2] {
-    let geometry =
-        |blocks| Geometry { grid: [blocks, 1, 1], threads: ROUTER_LOSS_THREADS, shared_bytes: 0 };
+    let geometry = |blocks| Geometry {
+        grid: [blocks, 1, 1],
+        threads: ROUTER_LOSS_THREADS,
+        shared_bytes: 0,
+        cluster_blocks: 1,
+    };
     [geometry(tokens.div_ceil(ROUTER_LOSS_CHUNK)), geometry(1)]
 }
 

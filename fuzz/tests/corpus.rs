@@ -63,6 +63,11 @@ fn rms_norm() {
 }
 
 #[test]
+fn linear() {
+    replay("linear", fuzz::linear);
+}
+
+#[test]
 fn dispatch() {
     replay("dispatch", fuzz::dispatch);
 }

@@ -5,6 +5,14 @@
 //! // Keeps: LDG.E.128, STG.E.128; in PTX: ld.global.v4, st.global.v4.
 //! ```
 //!
+//! A file of matrix products has a third line: their only shapes, and how many of them at the least one
+//! wait is for (of warps' products, which nobody waits for, this says nothing). More waits say that the
+//! compiler made them follow each other.
+//!
+//! ```text
+//! // Products: HGMMA.64x256x16; 4 a group.
+//! ```
+//!
 //! Every entry of the file is held to them. The machine code is looked at where a disassembler is
 //! installed; the PTX always.
 
@@ -22,6 +30,15 @@ pub(crate) struct Budget {
     registers: Vec<(String, u32)>,
     sass: Vec<String>,
     ptx: Vec<String>,
+    products: Option<Products>,
+}
+
+/// Matrix products in machine code.
+#[derive(Debug, PartialEq, Eq)]
+struct Products {
+    shapes: Vec<String>,
+    /// In a group that is waited for.
+    least: usize,
 }
 
 /// What came out of the compilers for one file.
@@ -35,15 +52,21 @@ pub(crate) struct Compiled<'a> {
 }
 
 impl Budget {
+    /// Whether the file is compiled for an architecture: one that it has registers for; for later ones if
+    /// for the first.
+    pub(crate) fn names(&self, architecture: &str) -> bool {
+        let named = if architecture == "compute_80" { "sm_80" } else { architecture };
+        self.registers.iter().any(|(name, _)| name == named)
+    }
+
     /// Reads the two lines of a kernel file's head.
     pub(crate) fn parse(source: &str) -> Result<Budget, String> {
-        let line = |title: &str| {
-            source
-                .lines()
-                .find_map(|line| line.strip_prefix(title))
-                .map(|line| line.trim().trim_end_matches('.'))
-                .ok_or_else(|| format!("no line `{title}` in the source"))
+        let find = |title: &str| {
+            let line = source.lines().find_map(|line| line.strip_prefix(title));
+            line.map(|line| line.trim().trim_end_matches('.'))
         };
+        let line =
+            |title: &str| find(title).ok_or_else(|| format!("no line `{title}` in the source"));
         let budget = line("// Budget:")?;
         let bad = || format!("Budget line not understood: {budget}");
         let parts: Vec<&str> = budget.split("; ").collect();
@@ -63,12 +86,21 @@ impl Budget {
             .split_once("; in PTX: ")
             .ok_or_else(|| format!("Keeps line not understood: {keeps}"))?;
         let list = |text: &str| text.split(", ").map(str::to_owned).collect();
+        let products = find("// Products:")
+            .map(|text| {
+                let bad = || format!("Products line not understood: {text}");
+                let (shapes, group) = text.split_once("; ").ok_or_else(bad)?;
+                let least = group.strip_suffix(" a group").and_then(|n| n.parse().ok());
+                Ok::<_, String>(Products { shapes: list(shapes), least: least.ok_or_else(bad)? })
+            })
+            .transpose()?;
         Ok(Budget {
             threads: number(threads, " threads")?,
             shared: number(shared, " B shared")?,
             registers,
             sass: list(sass),
             ptx: list(ptx),
+            products,
         })
     }
 }
@@ -133,12 +165,39 @@ pub(crate) fn check(
         let bodies = split_entries(sass, ".section\t.text.", ',');
         for (entry, _) in &entries {
             match bodies.iter().find(|(name, _)| name == entry) {
-                Some((_, body)) => lost(entry, body, &budget.sass, "machine code", &mut errors),
+                Some((_, body)) => {
+                    lost(entry, body, &budget.sass, "machine code", &mut errors);
+                    if let Some(products) = &budget.products {
+                        products.check(entry, body, &mut errors);
+                    }
+                }
                 None => errors.push(format!("{entry}: not in the disassembly")),
             }
         }
     }
     if errors.is_empty() { Ok(warnings) } else { Err(errors.join("\n")) }
+}
+
+impl Products {
+    fn check(&self, entry: &str, body: &str, errors: &mut Vec<String>) {
+        let is_product = |line: &&str| line.contains("HGMMA.") || line.contains(" HMMA.");
+        let products: Vec<&str> = body.lines().filter(is_product).collect();
+        let is_known =
+            |line: &&&str| self.shapes.iter().any(|shape| line.contains(&format!("{shape}.")));
+        let others = products.len() - products.iter().filter(is_known).count();
+        if others != 0 {
+            errors
+                .push(format!("{entry}: {others} products are none of {}", self.shapes.join(", ")));
+        }
+        let groups = products.iter().filter(|line| line.contains("gsb0")).count();
+        if products.is_empty() || products.len() < self.least * groups {
+            errors.push(format!(
+                "{entry}: {} products in {groups} groups, at least {} a group",
+                products.len(),
+                self.least
+            ));
+        }
+    }
 }
 
 fn lost(entry: &str, body: &str, keeps: &[String], place: &str, errors: &mut Vec<String>) {

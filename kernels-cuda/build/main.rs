@@ -78,10 +78,14 @@ fn build(
     toolchain: &Toolchain,
     stems: &[String],
 ) -> Result<Vec<Built>, String> {
-    let jobs: Vec<(&str, &str)> = stems
-        .iter()
-        .flat_map(|stem| ARCHITECTURES.map(|architecture| (stem.as_str(), architecture)))
-        .collect();
+    let mut jobs = Vec::new();
+    for stem in stems {
+        let path = package.join(format!("{stem}.cu"));
+        let source = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let budget = gate::Budget::parse(&source).map_err(|error| format!("{stem}: {error}"))?;
+        let named = ARCHITECTURES.into_iter().filter(|architecture| budget.names(architecture));
+        jobs.extend(named.map(|architecture| (stem.as_str(), architecture)));
+    }
     let line_info = env::var_os("CARGO_FEATURE_LINEINFO").is_some();
     let workers = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     compile::compile_all(package, out, toolchain, line_info, &jobs, workers)

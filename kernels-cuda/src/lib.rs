@@ -47,6 +47,24 @@ pub fn host_sincos(angle: f32) -> (f32, f32) {
     (sine, cosine)
 }
 
+/// The tiles that cover a matrix of tokens by features, and the row and column of the one of that number, by
+/// `linear_tiles.h` on the host. `panel` is not 0.
+#[cfg(feature = "probes")]
+pub fn host_linear_tile(
+    [tokens, features]: [u32; 2],
+    tile: [u32; 2],
+    panel: u32,
+    number: u64,
+) -> (u64, [u32; 2]) {
+    unsafe extern "C" {
+        fn expertile_host_linear_tile(extents: *const u32, number: u64, place: *mut u32) -> u64;
+    }
+    let (extents, mut place) = ([tokens, features, tile[0], tile[1], panel], [0; 2]);
+    // SAFETY: the function of probes/linear_tiles.c, which reads five numbers and writes at most two.
+    let count = unsafe { expertile_host_linear_tile(extents.as_ptr(), number, place.as_mut_ptr()) };
+    (count, place)
+}
+
 /// What [`host_dispatch`] finds, as the arrays of `DispatchParams`.
 #[cfg(feature = "probes")]
 #[derive(Clone, Debug, PartialEq, Eq)]

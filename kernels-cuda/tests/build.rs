@@ -140,6 +140,42 @@ fn what_ptxas_undoes_is_refused() {
     assert_refused("undone", &source, &["ptxas undid something", "C7508"]);
 }
 
+/// A kernel that is right, and waits for each of its matrix products.
+fn one_by_one(products: &str) -> String {
+    format!(
+        r#"// Budget: 128 threads; 0 B shared; 0 B spilled; registers: 64 sm_90a.
+// Keeps: HGMMA; in PTX: wgmma.mma_async.
+// Products: {products}.
+extern "C" __global__ void __launch_bounds__(128) slow(float4 *out, unsigned long long a, int k) {{
+    float4 d = out[threadIdx.x];
+    for (int i = 0; i < k; ++i) {{
+        asm volatile(
+            "wgmma.fence.sync.aligned;\n"
+            "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {{%0, %1, %2, %3}}, %4, %4, 1, 1, 1, 0, 0;\n"
+            "wgmma.commit_group.sync.aligned;\n"
+            "wgmma.wait_group.sync.aligned 0;"
+            : "+f"(d.x), "+f"(d.y), "+f"(d.z), "+f"(d.w) : "l"(a + 2 * i) : "memory");
+    }}
+    out[threadIdx.x] = d;
+}}
+"#
+    )
+}
+
+#[test]
+fn products_that_wait_for_each_other_are_refused() {
+    let built = compile_one("one-by-one", &one_by_one("HGMMA.64x8x16; 1 a group"));
+    assert_eq!(built.map(|built| built.len()), Ok(1));
+    let messages = ["slow: ", "at least 4 a group"];
+    assert_refused("too-slow", &one_by_one("HGMMA.64x8x16; 4 a group"), &messages);
+}
+
+#[test]
+fn products_of_other_shapes_are_refused() {
+    let source = one_by_one("HGMMA.64x256x16, HGMMA.64x80x16; 1 a group");
+    assert_refused("narrow", &source, &["products are none of HGMMA.64x256x16, HGMMA.64x80x16"]);
+}
+
 #[test]
 fn a_kernel_without_budget_is_refused() {
     assert_refused("no-budget", COPY, &["no line `// Budget:` in the source"]);
@@ -167,10 +203,15 @@ fn every_source_has_an_image_for_every_architecture() {
         .into_iter()
         .filter_map(|source| source.name.strip_suffix(".cu").map(str::to_owned))
         .collect();
-    let expected: Vec<_> = stems
-        .iter()
-        .flat_map(|stem| ["sm_80", "sm_89", "sm_90a", "compute_80"].map(|a| (stem.as_str(), a)))
-        .collect();
+    let all = ["sm_80", "sm_89", "sm_90a", "compute_80"];
+    // Files whose name says an architecture are of it, or of it and those without one of their own.
+    let of = |stem: &str| match stem.rsplit('_').next() {
+        Some("sm90") => vec!["sm_90a"],
+        Some("sm80") => vec!["sm_80", "sm_89", "compute_80"],
+        _ => all.to_vec(),
+    };
+    let expected: Vec<_> =
+        stems.iter().flat_map(|stem| of(stem).into_iter().map(|a| (stem.as_str(), a))).collect();
     let found: Vec<_> = IMAGES.iter().map(|image| (image.stem, image.architecture)).collect();
     assert_eq!(found, expected);
     for image in IMAGES {

@@ -11,6 +11,7 @@ mod combine;
 mod device;
 mod dispatch;
 mod layer_norm;
+mod linear;
 mod norm;
 mod operator;
 mod packet_pack;
@@ -43,6 +44,11 @@ pub use dispatch::{
 };
 pub use layer_norm::{
     expertile_layer_norm, expertile_layer_norm_workspace_bytes, expertile_supports_layer_norm,
+};
+pub use linear::{
+    EXPERTILE_LINEAR_ADD, EXPERTILE_LINEAR_PRODUCT, EXPERTILE_LINEAR_UPDATE,
+    EXPERTILE_WEIGHT_IN_OUT, EXPERTILE_WEIGHT_OUT_IN, expertile_linear, expertile_linear_args,
+    expertile_linear_workspace_bytes, expertile_supports_linear,
 };
 pub use norm::{
     EXPERTILE_RESIDUAL_ADD, EXPERTILE_RESIDUAL_ADD_TO, EXPERTILE_RESIDUAL_NONE,

@@ -77,6 +77,7 @@ fn every_export_ends_panics() {
         include_str!("device.rs"),
         include_str!("dispatch.rs"),
         include_str!("layer_norm.rs"),
+        include_str!("linear.rs"),
         include_str!("packet_pack.rs"),
         include_str!("packet_unpack.rs"),
         include_str!("rms_norm.rs"),

@@ -5,13 +5,16 @@
 
 mod graph;
 mod images;
+mod launch;
 mod open;
 mod probe;
+mod tensor_map;
 
 use crate::driver::{
-    DeviceInfo, Driver, Geometry, Platform, RawEvent, RawGraph, RawKernel, RawStream,
+    DeviceInfo, Driver, Geometry, Matrix, Platform, RawEvent, RawGraph, RawKernel, RawStream,
 };
 use crate::error::{Error, Result};
+use crate::kernels::TensorMap;
 use cudarc::driver::sys::{self, CUresult};
 use std::collections::HashMap;
 use std::ffi::{CStr, c_void};
@@ -286,6 +289,10 @@ impl Driver for Cuda {
             .ok_or_else(|| Error::unsupported("cuda", entry, "the entries of the embedded images"))
     }
 
+    fn tensor_map(&self, matrix: &Matrix) -> Result<TensorMap> {
+        tensor_map::encode(matrix)
+    }
+
     unsafe fn launch(
         &self,
         kernel: RawKernel,
@@ -293,6 +300,10 @@ impl Driver for Cuda {
         params: *const c_void,
         stream: RawStream,
     ) -> Result<()> {
+        if geometry.cluster_blocks > 1 {
+            // SAFETY: the caller's contract is the same.
+            return unsafe { self.launch_clusters(kernel, geometry, params, stream) };
+        }
         let _current = Current::enter(self.context)?;
         let [x, y, z] = geometry.grid;
         let mut arguments = [params.cast_mut()];

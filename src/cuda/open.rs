@@ -99,10 +99,15 @@ impl Cuda {
     /// Loads every image of the device's architecture, so that no operator loads anything.
     fn load(&mut self) -> Result<()> {
         let _current = Current::enter(self.context)?;
-        for (stem, entries) in crate::KERNELS.iter().chain(crate::probes(Platform::Cuda)) {
-            let library = self.load_image(stem, self.info.images)?;
-            for &entry in *entries {
-                self.kernels.insert(entry, kernel_of(library, entry)?);
+        for source in crate::KERNELS.iter().chain(crate::probes(Platform::Cuda)) {
+            if !source.is_for(self.info.images) {
+                continue;
+            }
+            let library = self.load_image(source.stem, self.info.images)?;
+            for &entry in source.entries {
+                let kernel = kernel_of(library, entry)?;
+                allow_shared(kernel, source.shared_bytes, entry)?;
+                self.kernels.insert(entry, kernel);
             }
         }
         Ok(())
@@ -151,6 +156,19 @@ impl Cuda {
         let library = self.load_image(stem, images)?;
         kernel_of(library, entry).map(drop)
     }
+}
+
+/// Lets launches of a kernel ask for more dynamic shared memory than 48 KiB.
+fn allow_shared(kernel: RawKernel, bytes: u32, entry: &str) -> Result<()> {
+    const WITHOUT_ASKING: u32 = 48 << 10;
+    if bytes <= WITHOUT_ASKING {
+        return Ok(());
+    }
+    let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+    // SAFETY: the kernel is loaded.
+    let code =
+        unsafe { sys::cuFuncSetAttribute(kernel as sys::CUfunction, attribute, bytes as c_int) };
+    check(code, || format!("cuFuncSetAttribute({entry}, {bytes} bytes of shared memory)"))
 }
 
 fn kernel_of(library: sys::CUlibrary, entry: &str) -> Result<RawKernel> {

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 const NAMES: [&str; 2] = ["libcuda.so", "libcuda.so.1"];
 
 /// Every symbol that this crate calls. All are there since CUDA 12.0.
-const SYMBOLS: [&str; 41] = [
+const SYMBOLS: [&str; 44] = [
     "cuCtxGetCurrent",
     "cuCtxPopCurrent_v2",
     "cuCtxPushCurrent_v2",
@@ -28,6 +28,7 @@ const SYMBOLS: [&str; 41] = [
     "cuEventElapsedTime",
     "cuEventRecord",
     "cuEventSynchronize",
+    "cuFuncSetAttribute",
     "cuGetErrorName",
     "cuGraphDestroy",
     "cuGraphExecDestroy",
@@ -36,6 +37,7 @@ const SYMBOLS: [&str; 41] = [
     "cuInit",
     "cuKernelGetFunction",
     "cuLaunchKernel",
+    "cuLaunchKernelEx",
     "cuLibraryGetKernel",
     "cuLibraryLoadData",
     "cuLibraryUnload",
@@ -52,6 +54,7 @@ const SYMBOLS: [&str; 41] = [
     "cuStreamGetCtx",
     "cuStreamSynchronize",
     "cuStreamWaitEvent",
+    "cuTensorMapEncodeTiled",
 ];
 
 /// The driver library, once it was found whole.

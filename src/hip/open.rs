@@ -117,9 +117,12 @@ impl Hip {
     /// Loads every image of the device's architecture, so that no operator loads anything.
     fn load(&mut self) -> Result<()> {
         let _current = Current::enter(self.runtime, self.info.ordinal)?;
-        for (stem, entries) in crate::KERNELS.iter().chain(crate::probes(Platform::Hip)) {
-            let module = self.load_image(stem, self.info.images)?;
-            for &entry in *entries {
+        for source in crate::KERNELS.iter().chain(crate::probes(Platform::Hip)) {
+            if !source.is_for(self.info.images) {
+                continue;
+            }
+            let module = self.load_image(source.stem, self.info.images)?;
+            for &entry in source.entries {
                 self.kernels.insert(entry, self.kernel_of(module, entry)?);
             }
         }

@@ -1,10 +1,11 @@
-//! `combine` and packets: rows so far apart that 32-bit offsets would wrap, and more of them than blocks.
+//! `combine`, packets and `linear`: rows so far apart that 32-bit offsets would wrap, and more of them than blocks.
 
 use super::harness::{devices, same_bits, values};
-use super::large::{FarRows, ROWS};
-use super::{combine, packet};
+use super::large::{FAR, FarRows, ROWS};
+use super::{combine, linear, packet};
 use expertile::{
-    Buffer, Combine, CombineOut, Dtype, PacketPack, PacketUnpack, Result, combine as combine_rows,
+    Buffer, Combine, CombineOut, Dtype, Linear, LinearOut, PacketPack, PacketUnpack, Result,
+    WeightLayout, combine as combine_rows, linear as multiply,
 };
 use half::bf16;
 
@@ -121,6 +122,54 @@ fn packets_may_be_gibibytes_apart() -> Result<()> {
         assert_eq!(got_pairs.read::<i32>(&stream)?, [1, 0, 2]);
         assert_eq!(got_ids.read::<i32>(&stream)?, [0, 1, 2]);
         assert_eq!(got_weights.read::<f32>(&stream)?, [0.25, 0.5, 0.125]);
+    }
+    Ok(())
+}
+
+/// Three rows of x and eight of the weight for the kernels of few tokens; for those of many, so many rows that the last
+/// are further from the first than 32 bits can say.
+#[test]
+fn rows_of_a_dense_layer_may_be_gibibytes_apart() -> Result<()> {
+    let near_far = (1 << 27) + 64;
+    for device in linear::able() {
+        let stream = device.stream()?;
+        for (extents, layout, apart) in [
+            ([3, 264, 8], WeightLayout::OutIn, FAR),
+            ([3, 8, 264], WeightLayout::InOut, FAR),
+            ([66, 72, 72], WeightLayout::OutIn, near_far),
+            ([66, 72, 72], WeightLayout::InOut, near_far),
+        ] {
+            let [tokens, in_features, out_features] = extents;
+            let of_weight = match layout {
+                WeightLayout::OutIn => [out_features, in_features],
+                WeightLayout::InOut => [in_features, out_features],
+            };
+            let shapes = [[tokens, in_features], of_weight, [tokens, out_features]];
+            let mut random = fastrand::Rng::with_seed(21);
+            let near = shapes
+                .map(|[rows, columns]| values::<bf16>(&mut random, (rows * columns) as usize, 1.0));
+            let mut far = shapes.map(|[rows, width]| FarRows::apart(device, rows, width, apart));
+            let [Ok(far_x), Ok(far_weight), Ok(far_out)] = &mut far else {
+                println!("skipped on {device}: no room for three buffers of up to 28 GiB");
+                continue;
+            };
+            far_x.write(stream.raw(), &near[0])?;
+            far_weight.write(stream.raw(), &near[1])?;
+            far_out.write(stream.raw(), &near[2])?;
+            let near = near.map(|values| Buffer::from_slice(&stream, &values));
+            let [Ok(x), Ok(weight), Ok(mut out)] = near else {
+                panic!("no room for small buffers")
+            };
+            let call = |x, weight, out| {
+                let out = LinearOut::Update(out);
+                multiply(&stream, &Linear { x, weight, layout, clamp: None, out })
+            };
+            let [of_x, of_weight, of_out] = &shapes;
+            call(x.tensor(of_x)?, weight.tensor(of_weight)?, out.tensor_mut(of_out)?)?;
+            call(far_x.tensor(of_x)?, far_weight.tensor(of_weight)?, far_out.tensor_mut(of_out)?)?;
+            let (near, far) = (out.read::<bf16>(&stream)?, far_out.read(stream.raw())?);
+            same_bits("linear", &far, &near).unwrap_or_else(|error| panic!("{error}"));
+        }
     }
     Ok(())
 }

@@ -174,23 +174,28 @@ fn many_rows_are_each_what_they_are_alone() -> Result<(), String> {
 
 /// Elements between rows: two rows on, an offset in elements passes 2^32, and one row on an offset in
 /// bytes does.
-const FAR: u64 = (1 << 31) + 64;
+pub(super) const FAR: u64 = (1 << 31) + 64;
 
-/// Rows of bf16 that lie [`FAR`] apart in one allocation of 8 GiB and more.
+/// Rows of bf16 that lie far apart, [`FAR`] unless said otherwise, in one allocation of 8 GiB and more.
 pub(super) struct FarRows {
     buffer: Buffer,
     rows: u64,
     width: u64,
+    apart: u64,
 }
 
 impl FarRows {
     pub(super) fn new(device: &Device, rows: u64, width: u64) -> Result<FarRows> {
-        let buffer = Buffer::new(device, Dtype::Bf16, (rows - 1) * FAR + width)?;
-        Ok(FarRows { buffer, rows, width })
+        FarRows::apart(device, rows, width, FAR)
+    }
+
+    pub(super) fn apart(device: &Device, rows: u64, width: u64, apart: u64) -> Result<FarRows> {
+        let buffer = Buffer::new(device, Dtype::Bf16, (rows - 1) * apart + width)?;
+        Ok(FarRows { buffer, rows, width, apart })
     }
 
     fn address(&self, row: u64) -> u64 {
-        self.buffer.address() + row * FAR * 2
+        self.buffer.address() + row * self.apart * 2
     }
 
     pub(super) fn write(&mut self, stream: RawStream, values: &[bf16]) -> Result<()> {
@@ -221,21 +226,21 @@ impl FarRows {
     }
 
     pub(super) fn tensor(&self, shape: &[u64]) -> Result<Tensor<'_>> {
-        self.buffer.strided(shape, &strides(shape), 0)
+        self.buffer.strided(shape, &strides(shape, self.apart), 0)
     }
 
     pub(super) fn tensor_mut(&mut self, shape: &[u64]) -> Result<TensorMut<'_>> {
-        self.buffer.strided_mut(shape, &strides(shape), 0)
+        self.buffer.strided_mut(shape, &strides(shape, self.apart), 0)
     }
 }
 
 /// Dense but for the first extent.
-fn strides(shape: &[u64]) -> Vec<u64> {
+fn strides(shape: &[u64], apart: u64) -> Vec<u64> {
     let mut strides = vec![1; shape.len()];
     for i in (1..shape.len() - 1).rev() {
         strides[i] = strides[i + 1] * shape[i + 1];
     }
-    strides[0] = FAR;
+    strides[0] = apart;
     strides
 }
 

@@ -7,6 +7,7 @@
 #[cfg(any(feature = "cuda", feature = "hip"))]
 mod agree;
 mod combine;
+mod dense;
 mod dispatch;
 mod errors;
 mod far;
@@ -14,6 +15,9 @@ mod graph;
 mod harness;
 mod large;
 mod layer_norm;
+mod linear;
+mod linear_plans;
+mod linear_rows;
 mod norm;
 mod packet;
 mod plans;

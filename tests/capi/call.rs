@@ -4,7 +4,7 @@ use crate::scene::{
     END_EXPERT, FIRST_EXPERT, Scene, Spec, combine_specs, dispatch_specs, norm_specs, pack_specs,
     rope_specs, unpack_specs,
 };
-use crate::{router, router_loss};
+use crate::{linear, router, router_loss};
 use expertile::capi::*;
 use std::ffi::c_void;
 use std::ptr::{null_mut, without_provenance_mut};
@@ -14,6 +14,7 @@ pub(crate) enum Operator {
     Rope,
     LayerNorm,
     RmsNorm,
+    Linear,
     Dispatch,
     Combine,
     PacketPack,
@@ -35,10 +36,11 @@ pub(crate) enum Export {
     Run,
 }
 
-pub(crate) const OPERATORS: [Operator; 9] = [
+pub(crate) const OPERATORS: [Operator; 10] = [
     Operator::Rope,
     Operator::LayerNorm,
     Operator::RmsNorm,
+    Operator::Linear,
     Operator::Dispatch,
     Operator::Combine,
     Operator::PacketPack,
@@ -52,6 +54,7 @@ pub(crate) fn specs(operator: Operator, dtype: i32) -> Vec<Spec> {
     match operator {
         Operator::Rope => rope_specs(dtype),
         Operator::LayerNorm | Operator::RmsNorm => norm_specs(dtype),
+        Operator::Linear => linear::specs(dtype),
         Operator::Dispatch => dispatch_specs(),
         Operator::Combine => combine_specs(dtype),
         Operator::PacketPack => pack_specs(dtype),
@@ -67,6 +70,7 @@ pub(crate) fn specs(operator: Operator, dtype: i32) -> Vec<Spec> {
 pub(crate) enum Args {
     Rope(expertile_rope_args),
     Norm(expertile_norm_args),
+    Linear(expertile_linear_args),
     Dispatch(expertile_dispatch_args),
     Combine(expertile_combine_args),
     Pack(expertile_packet_pack_args),
@@ -93,6 +97,7 @@ impl Args {
                 3 => &mut args.weight,
                 _ => &mut args.out,
             },
+            Args::Linear(args) => linear::tensor(args, place),
             Args::Dispatch(args) => match place {
                 0 => &mut args.ids,
                 1 => &mut args.pairs,
@@ -133,6 +138,7 @@ impl Args {
         match self {
             Args::Rope(args) => ((&raw const *args).cast(), size_of_val(args)),
             Args::Norm(args) => ((&raw const *args).cast(), size_of_val(args)),
+            Args::Linear(args) => ((&raw const *args).cast(), size_of_val(args)),
             Args::Dispatch(args) => ((&raw const *args).cast(), size_of_val(args)),
             Args::Combine(args) => ((&raw const *args).cast(), size_of_val(args)),
             Args::Pack(args) => ((&raw const *args).cast(), size_of_val(args)),
@@ -150,6 +156,7 @@ impl Args {
         match self {
             Args::Rope(args) => &mut args.struct_size,
             Args::Norm(args) => &mut args.struct_size,
+            Args::Linear(args) => &mut args.struct_size,
             Args::Dispatch(args) => &mut args.struct_size,
             Args::Combine(args) => &mut args.struct_size,
             Args::Pack(args) => &mut args.struct_size,
@@ -179,10 +186,11 @@ impl Args {
         args
     }
 
-    /// Of a packet's operators and router_loss.
+    /// Of a packet's operators, router_loss and linear.
     pub(crate) fn reserved(&mut self) -> &mut u32 {
         match self {
             Args::RouterLoss(args) => &mut args.reserved,
+            Args::Linear(args) => &mut args.reserved,
             Args::Pack(args) => &mut args.reserved,
             Args::Unpack(args) => &mut args.reserved,
             _ => panic!("has none, or another"),
@@ -269,6 +277,7 @@ impl Call {
                 weight: t(3),
                 out: t(4),
             }),
+            Operator::Linear => Args::Linear(linear::args(t)),
             Operator::Dispatch => Args::Dispatch(expertile_dispatch_args {
                 struct_size: size_of::<expertile_dispatch_args>() as u32,
                 tile_rows: 16,
@@ -388,6 +397,11 @@ impl Call {
                     expertile_supports_rms_norm,
                     expertile_rms_norm_workspace_bytes,
                     expertile_rms_norm
+                ),
+                Operator::Linear => of!(
+                    expertile_supports_linear,
+                    expertile_linear_workspace_bytes,
+                    expertile_linear
                 ),
                 Operator::Dispatch => of!(
                     expertile_supports_dispatch,

@@ -5,7 +5,7 @@ use crate::bad::ABSENT;
 use crate::call::{Call, Export, OPERATORS, Operator, specs};
 use crate::scene::{END_EXPERT, FIRST_EXPERT, Scene, Spec, last_error};
 use crate::simulator::{Calls, Simulator, devices};
-use crate::{router, router_loss};
+use crate::{linear, router, router_loss};
 use expertile::capi::*;
 use expertile::{
     Combine, CombineOut, Device, Dispatch, Dtype, Graph, Norm, PacketPack, PacketUnpack, Pairing,
@@ -63,6 +63,7 @@ fn options(operator: Operator) -> Vec<fn(&mut Call)> {
             ];
         }
         Operator::PacketPack | Operator::PacketUnpack => return vec![|_| {}],
+        Operator::Linear => return linear::options(),
         Operator::Router => return router::options(),
         Operator::RouterLoss => return router_loss::options(),
         _ => {}
@@ -91,6 +92,9 @@ fn in_rust(call: &mut Call, dtype: Dtype, scene: &Scene) {
     let (device, stream, operator) = (scene.stream.device(), &scene.stream, call.operator);
     if operator == Operator::Router {
         return router::in_rust(call, scene);
+    }
+    if operator == Operator::Linear {
+        return linear::in_rust(call, dtype, scene);
     }
     if operator == Operator::RouterLoss {
         return router_loss::in_rust(call, dtype, scene);

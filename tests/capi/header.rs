@@ -16,6 +16,7 @@ fn the_header_is_up_to_date() {
         "norm",
         "layer_norm",
         "rms_norm",
+        "linear",
         "dispatch",
         "combine",
         "packet_pack",

@@ -7,6 +7,7 @@ mod call;
 mod calls;
 mod header;
 mod install;
+mod linear;
 #[path = "../shared/linked.rs"]
 mod linked;
 mod python;

@@ -4,8 +4,8 @@ use crate::router::Route;
 use crate::router_loss::Loss;
 use crate::routing::Routing;
 use expertile::{
-    Buffer, Device, Dtype, Event, Graph, Norm, Pairing, Platform, Residual, Result, Rope, Stream,
-    Tensor, TensorMut, layer_norm, rms_norm, rope,
+    Buffer, Device, Dtype, Event, Graph, Linear, LinearOut, Norm, Pairing, Platform, Residual,
+    Result, Rope, Stream, Tensor, TensorMut, WeightLayout, layer_norm, linear, rms_norm, rope,
 };
 use half::bf16;
 use std::any::Any;
@@ -166,6 +166,19 @@ impl Operands {
         };
         operator(stream, &arguments)
     }
+
+    /// The norms' operands as rows of 8.
+    fn linear(&mut self, stream: &Stream) -> Result<()> {
+        let shape = [TOKENS * HIDDEN / 8, 8];
+        let arguments = Linear {
+            x: self.x.tensor(&shape)?,
+            weight: self.weight.tensor(&[HIDDEN / 8, 8])?,
+            layout: WeightLayout::OutIn,
+            clamp: None,
+            out: LinearOut::Product(self.out.tensor_mut(&shape)?),
+        };
+        linear(stream, &arguments)
+    }
 }
 
 /// What an operation returns, to be dropped.
@@ -186,10 +199,11 @@ fn operation(name: &'static str, run: fn(&mut Scene) -> Result<Made>) -> Operati
 }
 
 /// Those that launch one kernel each, and three that launch two.
-pub(crate) const OPERATORS: [&str; 11] = [
+pub(crate) const OPERATORS: [&str; 12] = [
     "rope",
     "layer_norm",
     "rms_norm",
+    "linear",
     "dispatch",
     "dispatch twice",
     "packet_pack",
@@ -259,6 +273,7 @@ pub(crate) fn operations() -> Vec<Operation> {
             scene.operands.norm(&scene.stream, layer_norm).and_then(made)
         }),
         operation("rms_norm", |scene| scene.operands.norm(&scene.stream, rms_norm).and_then(made)),
+        operation("linear", |scene| scene.operands.linear(&scene.stream).and_then(made)),
         operation("dispatch", |scene| scene.routings[0].dispatch(&scene.stream).and_then(made)),
         operation("dispatch twice", |scene| {
             scene.routings[1].dispatch(&scene.stream).and_then(made)

@@ -7,6 +7,7 @@
 mod buffers;
 mod calls;
 mod devices;
+mod linear;
 mod replays;
 mod router;
 mod router_loss;

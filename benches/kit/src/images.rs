@@ -46,7 +46,9 @@ impl Embedded {
             Image::Hip(image) => (image.decompress(), "\0", ".kd\0"),
         };
         let text = String::from_utf8_lossy(&bytes);
-        let before = format!("{before}{}_", self.stem);
+        // `linear_bf16_nt_sm80` is of `linear_sm80`.
+        let operator = self.stem.split("_sm").next().unwrap_or(self.stem);
+        let before = format!("{before}{operator}_");
         let mut dtypes = Vec::new();
         for (at, _) in text.match_indices(&before) {
             let rest = &text[at + before.len()..];

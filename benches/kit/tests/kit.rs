@@ -189,7 +189,7 @@ fn the_whole_kit_runs_on_amd_devices() {
         assert!(line(&table, passed).contains("passed"), "{passed} in\n{table}");
     }
     assert!(line(&table, "check device").contains("simulated gfx942, gfx942, HIP "), "{table}");
-    assert!(line(&table, "benches cases passed").contains("8 of 8"), "{table}");
+    assert!(line(&table, "benches cases passed").contains("9 of 9"), "{table}");
     for skipped in ["candle operators skipped", "sanitizer compute-sanitizer skipped"] {
         assert!(line(&table, skipped).contains("for NVIDIA devices only"), "{table}");
     }
@@ -205,6 +205,8 @@ fn the_whole_kit_runs_on_amd_devices() {
         "combine",
         "dispatch",
         "layer_norm",
+        "linear",
+        "linear_rows",
         "packet",
         "rms_norm",
         "rope",
@@ -252,7 +254,7 @@ fn a_part_that_fails_is_a_line_of_the_table() {
     assert!(line(&table, "properties properties FAILED").contains("ended by signal 11"));
     assert!(line(&table, "check the images' machine code runs FAILED").contains("did not run"));
     assert!(line(&table, "benches peers skipped").contains("it ended"));
-    assert!(line(&table, "benches cases passed").contains("8 of 8"));
+    assert!(line(&table, "benches cases passed").contains("9 of 9"));
     assert!(!table.contains("sanitizer") && !table.contains("probes"), "{table}");
 }
 

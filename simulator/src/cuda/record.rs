@@ -8,7 +8,7 @@ use super::driver::{Driver, number_from_environment};
 use super::error::{Code, refuse};
 use super::launch::KernelLaunch;
 use super::table::Handle;
-use crate::engine::{Device, INSTRUCTION_LIMIT, Launch, Outcome};
+use crate::engine::{Device, INSTRUCTION_LIMIT, Launch, MatrixShape, Outcome};
 use crate::memory::{SharedTraffic, Traffic};
 use crate::report::{Kind, Report};
 
@@ -52,6 +52,7 @@ pub(crate) struct Counted {
     shared: SharedTraffic,
     traffic: Traffic,
     allocations: BTreeMap<u64, Traffic>,
+    matrix: BTreeMap<MatrixShape, u64>,
 }
 
 /// More different reports than a reader wants are counted only.
@@ -113,6 +114,7 @@ impl Record {
             shared: counters.shared,
             traffic: counters.traffic,
             allocations: counters.traffic_by_allocation.iter().copied().collect(),
+            matrix: counters.matrix.clone(),
         };
         self.total.add(&counted);
         self.last = counted;
@@ -160,6 +162,9 @@ impl Counted {
         for (&address, traffic) in &other.allocations {
             add(self.allocations.entry(address).or_default(), traffic);
         }
+        for (&shape, count) in &other.matrix {
+            *self.matrix.entry(shape).or_default() += count;
+        }
     }
 
     /// `key value` lines; an allocation's keys begin with its address.
@@ -174,6 +179,7 @@ impl Counted {
             format!("shared.passes {}", self.shared.passes),
             format!("shared.conflicts {}", self.shared.conflicts),
         ];
+        lines.extend(self.matrix.iter().map(|(shape, count)| format!("matrix.{shape} {count}")));
         traffic_lines(&mut lines, "global", &self.traffic);
         for (address, traffic) in &self.allocations {
             traffic_lines(&mut lines, &format!("{address:#x}"), traffic);

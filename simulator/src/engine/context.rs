@@ -8,7 +8,7 @@ use super::instruction::{Flow, Op};
 use super::local::Local;
 use super::random::Random;
 use super::registers::Registers;
-use super::{Counters, Program};
+use super::{Counters, MatrixShape, Program};
 use crate::memory::{AccessFault, Clocks, Finding, Memory, Region};
 use crate::report::{Kind, Report};
 
@@ -163,6 +163,11 @@ impl State {
             data: Box::new([0; 512]),
             ticks: 0,
         }
+    }
+
+    /// Counts a matrix instruction of one warp.
+    pub(super) fn count_matrix(&mut self, shape: MatrixShape) {
+        *self.counters.matrix.entry(shape).or_default() += 1;
     }
 
     /// Enters a report, unless the instruction has one of its kind, or there are many.

@@ -2,6 +2,7 @@
 
 use super::Program;
 use super::instruction::Op;
+use super::ops_matrix::Fragments;
 use super::registers::Registers;
 use super::special::Special;
 
@@ -28,6 +29,7 @@ pub(super) struct Function {
     pub(super) specials: Vec<(u32, bool, Special)>,
     pub(super) messages: Vec<String>,
     pub(super) accesses: Vec<Access>,
+    pub(super) fragments: Vec<Fragments>,
     pub(super) calls: Vec<Call>,
     pub(super) tables: Vec<Vec<u32>>,
     /// Where parameters and results lie in the frame's local memory: offset and bytes.

@@ -6,6 +6,7 @@ mod block;
 mod call;
 mod context;
 mod decode;
+mod fragments;
 mod function;
 mod instruction;
 mod load;
@@ -23,9 +24,11 @@ mod ops_directed;
 mod ops_float;
 mod ops_half;
 mod ops_integer;
+mod ops_matrix;
 mod ops_memory;
 mod ops_round;
 mod ops_warp;
+mod products;
 pub(crate) mod random;
 mod registers;
 pub(crate) mod schedule;
@@ -36,6 +39,7 @@ mod warp;
 
 pub(crate) use ops_approximate::perturbed;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::memory::{Clocks, Memory, SharedTraffic, Traffic};
 use crate::report::{Kind, Report, Site};
@@ -112,6 +116,42 @@ pub struct Counters {
     pub traffic_by_allocation: Vec<(u64, Traffic)>,
     /// Shared memory.
     pub shared: SharedTraffic,
+    /// Matrix instructions, one for each warp.
+    pub matrix: BTreeMap<MatrixShape, u64>,
+}
+
+/// The shape of a matrix instruction. Written `m16n8k16.bf16`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MatrixShape {
+    /// Rows of the left matrix.
+    pub rows: u32,
+    /// Columns of the right matrix.
+    pub columns: u32,
+    /// Products of each element.
+    pub depth: u32,
+    /// What is multiplied.
+    pub element: MatrixElement,
+}
+
+/// The type of the factors of a matrix instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum MatrixElement {
+    /// bfloat16.
+    Bf16,
+    /// IEEE half precision.
+    F16,
+}
+
+impl fmt::Display for MatrixShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let element = match self.element {
+            MatrixElement::Bf16 => "bf16",
+            MatrixElement::F16 => "f16",
+        };
+        let MatrixShape { rows, columns, depth, .. } = self;
+        write!(f, "m{rows}n{columns}k{depth}.{element}")
+    }
 }
 
 /// What the host can ask about a kernel.

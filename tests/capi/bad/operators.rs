@@ -2,8 +2,8 @@
 
 use super::Case;
 use crate::call::{Call, Export, Operator, Pointer};
-use crate::router;
 use crate::scene::{END_EXPERT, FIRST_EXPERT, Handle};
+use crate::{linear, router};
 use expertile::Stream;
 use expertile::capi::*;
 use std::fmt::Display;
@@ -191,6 +191,27 @@ impl Cases<'_> {
         }
     }
 
+    fn linear(&mut self) {
+        self.reserved();
+        for (argument, change, last) in linear::ENUMERATIONS {
+            for value in out_of(0, last) {
+                let change = |call: &mut Call| change(call, value);
+                self.add(argument, "enum", value, EXPERTILE_INVALID_VALUE, change);
+            }
+        }
+        for mode in [EXPERTILE_LINEAR_PRODUCT, EXPERTILE_LINEAR_UPDATE] {
+            self.add("mode", "unused tensor", mode, EXPERTILE_INVALID_VALUE, |c| {
+                linear::of(c).mode = mode;
+            });
+        }
+        for value in [f32::NAN, -f32::NAN, 0.0, -0.0, -1.0, f32::MIN, f32::NEG_INFINITY] {
+            let bits = format!("{:x}", value.to_bits());
+            self.add("clamp", "out of range", bits, EXPERTILE_INVALID_VALUE, |c| {
+                linear::of(c).clamp = value;
+            });
+        }
+    }
+
     fn reserved(&mut self) {
         for value in [1, 2, 1 << 31, u32::MAX] {
             self.add("reserved", "not 0", value, EXPERTILE_INVALID_VALUE, |c| {
@@ -219,6 +240,7 @@ pub(super) fn cases(base: &Call, other: Option<&(Handle, Stream)>) -> Vec<Case> 
     match base.operator {
         Operator::Rope => cases.rope(),
         Operator::LayerNorm | Operator::RmsNorm => cases.norm(),
+        Operator::Linear => cases.linear(),
         Operator::Dispatch => cases.dispatch(),
         Operator::Combine => cases.combine(),
         Operator::PacketPack | Operator::PacketUnpack | Operator::RouterLoss => cases.reserved(),

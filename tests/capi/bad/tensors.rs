@@ -37,7 +37,7 @@ impl Cases {
     fn defines(&self, base: &Call) -> bool {
         match (base.operator, self.spec.name) {
             (Operator::Dispatch | Operator::PacketPack, "ids") => true,
-            (Operator::Combine, "expert_out" | "rows") => true,
+            (Operator::Combine, "expert_out" | "rows") | (Operator::Linear, "weight") => true,
             (Operator::Router, "weight" | "ids") | (Operator::RouterLoss, "logits") => true,
             (_, name) => ["qkv", "k_cache", "x"].contains(&name),
         }
@@ -51,8 +51,8 @@ impl Cases {
     /// The tensor whose type decides which kernel is wanted.
     fn chooses(&self, base: &Call) -> bool {
         match base.operator {
-            // The router compares the types of h and weight first.
-            Operator::Dispatch | Operator::Router => false,
+            // The router compares the types of h and weight first, linear those of x and weight.
+            Operator::Dispatch | Operator::Router | Operator::Linear => false,
             Operator::PacketUnpack => self.spec.name == "x",
             _ => self.place == 0,
         }

@@ -75,7 +75,7 @@ impl Decoder<'_> {
     }
 
     /// The address operand: the access without its elements.
-    fn address(
+    pub(super) fn address(
         &mut self,
         operand: &Operand,
         mut window: Window,
@@ -142,7 +142,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn push_access(&mut self, access: Access) -> u64 {
+    pub(super) fn push_access(&mut self, access: Access) -> u64 {
         self.function.accesses.push(access);
         self.function.accesses.len() as u64 - 1
     }

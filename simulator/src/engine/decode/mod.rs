@@ -7,6 +7,7 @@ mod control;
 mod convert;
 mod cvt;
 mod exchange;
+mod matrix;
 mod memory;
 mod modifiers;
 mod operand;
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use modifiers::Modifiers;
 
-use super::function::{Function, Source};
+use super::function::{Function, Source, Window};
 use super::instruction::{Execute, Op, Result as Destination, handler};
 use super::ops_control;
 use super::registers::{ALWAYS, POISON, Predicate, Registers, Vector};
@@ -189,6 +190,7 @@ impl<'a> Decoder<'a> {
                 specials: Vec::new(),
                 messages: Vec::new(),
                 accesses: Vec::new(),
+                fragments: Vec::new(),
                 calls: Vec::new(),
                 tables: Vec::new(),
                 parameters,
@@ -261,6 +263,7 @@ impl<'a> Decoder<'a> {
             "shfl" | "vote" | "match" | "redux" | "activemask" | "elect" => {
                 self.exchange(name, m, operands)?;
             }
+            "mma" | "ldmatrix" | "stmatrix" | "movmatrix" => self.matrix(name, m, operands)?,
             "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "brkpt" | "nanosleep" | "bar"
             | "barrier" | "pmevent" | "griddepcontrol" => self.control(name, m, operands)?,
             _ => return Err(String::from("this instruction is not modelled")),

@@ -1,0 +1,1 @@
+../src/linear_tiles.h
