@@ -79,6 +79,13 @@ impl Row {
     }
 }
 
+impl Row {
+    /// The row with the other sign.
+    pub(super) fn negate(&mut self) {
+        self.values.iter_mut().for_each(|value| *value = -*value);
+    }
+}
+
 impl Columns {
     pub(super) const ZERO: Columns =
         Columns { values: [[0.0; WIDTH]; DEPTH], exponents: [[NONE; WIDTH]; DEPTH] };
@@ -118,10 +125,8 @@ fn toward_zero(value: f64) -> f32 {
 
 #[inline(always)]
 fn nearest(row: &Row, columns: &Columns, sums: &Sums) -> Sums {
-    let mut wide = [0.0; WIDTH];
-    for i in 0..WIDTH {
-        wide[i] += f64::from(sums[i]);
-    }
+    // Of -0 too the sum is +0.
+    let mut wide = sums.map(|sum| f64::from(sum) + 0.0);
     for k in 0..DEPTH {
         for i in 0..WIDTH {
             wide[i] += row.values[k] * columns.values[k][i];
@@ -140,26 +145,18 @@ fn cut<const FROM: usize, const COUNT: usize, const BITS: i32>(
     let sums = sums.map(f64::from);
     let mut top = sums.map(|sum| exponent(sum).max(LEAST));
     for k in FROM..FROM + COUNT {
-        for i in 0..WIDTH {
-            top[i] = top[i].max(row.exponents[k].wrapping_add(columns.exponents[k][i]));
-        }
+        let exponents = columns.exponents[k].map(|it| row.exponents[k].wrapping_add(it));
+        top = std::array::from_fn(|i| top[i].max(exponents[i]));
     }
     let top = top.map(|top| top.min(MOST));
     let up = top.map(|top| power_of_two(BITS.wrapping_sub(top)));
-    let mut wide = [0.0; WIDTH];
-    for i in 0..WIDTH {
-        wide[i] += (sums[i] * up[i]).trunc();
-    }
+    let mut wide: [f64; WIDTH] = std::array::from_fn(|i| (sums[i] * up[i]).trunc() + 0.0);
     for k in FROM..FROM + COUNT {
         for i in 0..WIDTH {
             wide[i] += (row.values[k] * columns.values[k][i] * up[i]).trunc();
         }
     }
-    let mut out = [0.0; WIDTH];
-    for i in 0..WIDTH {
-        out[i] = toward_zero(wide[i] * power_of_two(top[i].wrapping_sub(BITS)));
-    }
-    out
+    std::array::from_fn(|i| toward_zero(wide[i] * power_of_two(top[i].wrapping_sub(BITS))))
 }
 
 #[inline(always)]
@@ -257,10 +254,10 @@ mod tests {
 
     /// One step of one element in exact integer arithmetic, written from the table above.
     fn exact(model: Model, a: &[f32; DEPTH], b: &[f32; DEPTH], c: f32) -> f32 {
-        let (chunks, bits): (&[std::ops::Range<usize>], i32) = match model {
+        let (count, bits) = match model {
             Model::Nearest => unreachable!("not cut"),
-            Model::Eights => (&[0..8, 8..16], 24),
-            Model::Sixteen => (&[0..16], 25),
+            Model::Eights => (8, 24),
+            Model::Sixteen => (16, 25),
         };
         // A value as integer times a power of two, with its leading bit's exponent.
         let split = |value: f32| -> (i128, i32, i32) {
@@ -272,10 +269,10 @@ mod tests {
             (if value < 0.0 { -fraction } else { fraction }, low, top)
         };
         let mut sum = c;
-        for chunk in chunks {
+        for first in (0..DEPTH).step_by(count) {
             let (ci, clow, ctop) = split(sum);
             let mut terms = vec![(ci, clow, ctop)];
-            for k in chunk.clone() {
+            for k in first..first + count {
                 let ((x, xlow, xtop), (y, ylow, ytop)) = (split(a[k]), split(b[k]));
                 terms.push((x * y, xlow + ylow, xtop + ytop));
             }
@@ -323,7 +320,7 @@ mod tests {
         /// With an exponent from a range around `middle`.
         fn value(&mut self, element: Element, middle: i32, spread: u64) -> f32 {
             let exponent = middle + (self.next() % spread) as i32 - (spread / 2) as i32;
-            let sign = if self.next() % 2 == 0 { 1.0 } else { -1.0 };
+            let sign = if self.next().is_multiple_of(2) { 1.0 } else { -1.0 };
             let value = sign * (1.0 + (self.next() % 4096) as f64 / 4096.0) * 2f64.powi(exponent);
             match (self.next() % 16, element) {
                 (0, _) => 0.0,
