@@ -14,5 +14,7 @@ mod faults;
 mod matrices;
 #[path = "tensor_cores/products.rs"]
 mod products;
+#[path = "tensor_cores/warpgroup.rs"]
+mod warpgroup;
 #[path = "tensor_cores/warpgroups.rs"]
 mod warpgroups;

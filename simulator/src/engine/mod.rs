@@ -13,6 +13,7 @@ mod instruction;
 mod load;
 mod local;
 mod machine;
+mod matrix_operands;
 mod ops_approximate;
 mod ops_atomic;
 mod ops_barrier;

@@ -3,15 +3,15 @@
 
 use super::MatrixShape;
 use super::context::{Action, Context};
-use super::descriptor::{Chunk, Descriptor};
+use super::descriptor::Descriptor;
 use super::fragments::{self, ROWS};
 use super::function::Function;
 use super::instruction::{Execute, Flow, Op};
+use super::matrix_operands::read;
 use super::ops_matrix::whole_warp;
-use super::products::{self, Columns, Element, Model, Row, Sums, WIDTH};
-use super::registers::{Cell, POISON, Registers};
-use super::warpgroup::{Chain, Identity, Issue, Operands, Pending, WARPS};
-use crate::memory::{self, AccessFault, Order};
+use super::products::{self, Element, Model, Row, Sums, WIDTH};
+use super::registers::{Cell, POISON, Registers, Vector};
+use super::warpgroup::{Chain, Identity, Issue, Pending, WARPS};
 use crate::report::Kind;
 
 /// A `wgmma.mma_async`.
@@ -36,8 +36,8 @@ pub(super) struct Multiplication {
 pub(super) struct FenceRegisters;
 
 impl Execute for FenceRegisters {
-    fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
-        if let Err(flow) = whole_warpgroup(context, op, mask) {
+    fn execute(context: &mut Context<'_>, _: &Op, mask: u32) -> Flow {
+        if let Err(flow) = whole_warpgroup(context, mask) {
             return flow;
         }
         context.matrix.fence(context.function, context.registers);
@@ -49,8 +49,8 @@ impl Execute for FenceRegisters {
 pub(super) struct CommitMultiplications;
 
 impl Execute for CommitMultiplications {
-    fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
-        if let Err(flow) = whole_warpgroup(context, op, mask) {
+    fn execute(context: &mut Context<'_>, _: &Op, mask: u32) -> Flow {
+        if let Err(flow) = whole_warpgroup(context, mask) {
             return flow;
         }
         context.matrix.committed += 1;
@@ -59,7 +59,7 @@ impl Execute for CommitMultiplications {
 }
 
 /// The whole warp, of a warpgroup of four, in the frame where the operations were issued.
-fn whole_warpgroup(context: &mut Context<'_>, _: &Op, mask: u32) -> Result<(), Flow> {
+fn whole_warpgroup(context: &mut Context<'_>, mask: u32) -> Result<(), Flow> {
     whole_warp(context, mask)?;
     if let Err(message) = context.warpgroups.check(context.place.index) {
         return Err(context.fault(Kind::Divergence, Some(0), message));
@@ -101,7 +101,7 @@ impl Execute for MultiplyAsync {
 }
 
 fn issue(context: &mut Context<'_>, op: &Op, mask: u32) -> Result<(), Flow> {
-    whole_warpgroup(context, op, mask)?;
+    whole_warpgroup(context, mask)?;
     let function = context.function;
     let multiplication = &function.multiplications[op.extra as usize];
     let identity = identify(context, op, multiplication)?;
@@ -167,28 +167,21 @@ fn check_registers(context: &mut Context<'_>, op: &Op, multiplication: &Multipli
     }
     let Multiplication { a, d, .. } = multiplication;
     let matrix = &*context.matrix;
-    let taken = |slot: &&u32| matrix.is_taken(**slot, d);
     let is_chained = matrix.chains.iter().any(|chain| chain.slots == *d);
-    let in_flight =
-        a.iter().chain(d).find(taken).or_else(|| a.iter().find(|slot| d.contains(slot)));
-    let message = if let Some(&slot) = in_flight {
-        let what = if d.contains(&slot) { "accumulator" } else { "register of matrix a" };
-        Some(format!("an {what} is on its way in another wgmma.mma_async").replace("an r", "a r"))
+    let of = |slots: &[u32]| matrix.changed_since_fence(function, context.registers, slots);
+    let place = |slots: &[u32], slot| slots.iter().position(|&other| other == slot).unwrap_or(0);
+    let message = if let Some(slot) = matrix.taken(a, d) {
+        let what = if d.contains(&slot) { "an accumulator" } else { "a register of matrix a" };
+        format!("{what} is on its way in another wgmma.mma_async")
     } else {
-        let of = |slots: &[u32]| matrix.changed_since_fence(function, context.registers, slots);
-        let number = |slots: &[u32], slot| slots.iter().position(|&other| other == slot);
-        let accumulator = if is_chained { None } else { of(d) };
-        let (what, at) = match (accumulator, of(a)) {
-            (Some(slot), _) => ("accumulator", number(d, slot)),
-            (None, Some(slot)) => ("register of matrix a", number(a, slot)),
+        let what = match (if is_chained { None } else { of(d) }, of(a)) {
+            (Some(slot), _) => format!("accumulator {}", place(d, slot)),
+            (None, Some(slot)) => format!("register {} of matrix a", place(a, slot)),
             (None, None) => return,
         };
-        let at = at.unwrap_or(0);
-        Some(format!("{what} {at} was written after the last wgmma.fence"))
+        format!("{what} was written after the last wgmma.fence")
     };
-    if let Some(message) = message {
-        context.note(op, Kind::Hazard, 0, message);
-    }
+    context.note(op, Kind::Hazard, 0, message);
 }
 
 /// Takes the accumulators; until they come back, their registers hold poison.
@@ -205,124 +198,12 @@ fn begin_chain(registers: &mut Registers, multiplication: &Multiplication, last:
     Chain { slots, sums, valid, last }
 }
 
-/// Reads the operation's matrices in shared memory; to `keep` them, or only to see that they could be.
-fn read(context: &mut Context<'_>, op: &Op, number: u64, keep: bool) -> Result<(), Flow> {
-    let multiplication = &context.function.multiplications[op.extra as usize];
-    let Identity { a, b, .. } = context.warpgroups.operation(context.place.index, number).identity;
-    let MatrixShape { columns, element, .. } = multiplication.shape;
-    let (columns, element) = (columns as usize, element.element());
-    let mut operands = Operands { defined_rows: u64::MAX, ..Operands::default() };
-    if multiplication.a.is_empty() {
-        let transposed = multiplication.a_transposed;
-        let mut rows = if keep { vec![Row::ZERO; ROWS * WARPS as usize] } else { Vec::new() };
-        let undefined = fetch(context, op, a, (64, transposed), |row, k, word| {
-            if let Some(row) = rows.get_mut(row) {
-                row.set(
-                    k,
-                    if multiplication.negates {
-                        -element.pair(word)[0]
-                    } else {
-                        element.pair(word)[0]
-                    },
-                );
-            }
-        })?;
-        undefined.into_iter().for_each(|row| operands.defined_rows &= !(1 << row));
-        operands.rows = rows;
-    }
-    let transposed = multiplication.b_transposed;
-    let mut right = if keep { vec![Columns::ZERO; columns / WIDTH] } else { Vec::new() };
-    let undefined = fetch(context, op, b, (columns, transposed), |column, k, word| {
-        if let Some(right) = right.get_mut(column / WIDTH) {
-            right.set(k, column % WIDTH, element.pair(word)[0]);
-        }
-    })?;
-    operands.defined_columns = vec![u8::MAX; columns / WIDTH];
-    for column in undefined {
-        operands.defined_columns[column / WIDTH] &= !(1 << (column % WIDTH));
-    }
-    operands.columns = right;
-    let reader = (context.place.warp, context.state.clocks.publish(context.place.warp));
-    let operation = context.warpgroups.operation(context.place.index, number);
-    operation.readers.push(reader);
-    if keep {
-        operation.operands = Some(operands);
-    }
-    Ok(())
-}
-
-/// Reads a matrix; calls `each` with row, place along K, and a word whose low half is the element. Gives
-/// the rows of elements that were never written.
-fn fetch(
-    context: &mut Context<'_>,
-    op: &Op,
-    bits: u64,
-    (extent, transposed): (usize, bool),
-    mut each: impl FnMut(usize, usize, u32),
-) -> Result<Vec<usize>, Flow> {
-    let descriptor = match Descriptor::decode(bits) {
-        Ok(descriptor) => descriptor,
-        Err(message) => return Err(context.fault(Kind::Unsupported, Some(0), message)),
-    };
-    let mut undefined = Vec::new();
-    let mut chunks = descriptor.chunks(extent, transposed);
-    loop {
-        let some: Vec<Chunk> = chunks.by_ref().take(32).collect();
-        let Some(last) = some.last() else { break };
-        let mut addresses = [last.address; 32];
-        some.iter().zip(&mut addresses).for_each(|(chunk, address)| *address = chunk.address);
-        let mask = u32::MAX >> (32 - some.len());
-        let written = read_chunks(context, op, &addresses, mask, 16)?;
-        for (chunk, data) in some.iter().zip(context.state.data.chunks_exact(16)) {
-            for (at, half) in data.chunks_exact(2).enumerate() {
-                let word = u16::from_le_bytes([half[0], half[1]]).into();
-                let (row, k) =
-                    if transposed { (chunk.row + at, chunk.k) } else { (chunk.row, chunk.k + at) };
-                each(row, k, word);
-            }
-        }
-        let missing = mask & !written;
-        if missing != 0 && !transposed {
-            let lanes = (0..some.len()).filter(|lane| missing >> lane & 1 == 1);
-            undefined.extend(lanes.map(|lane| some[lane].row));
-        } else if missing != 0 {
-            for at in 0..8 {
-                let addresses = addresses.map(|address| address + 2 * at as u64);
-                let missing = mask & !read_chunks(context, op, &addresses, mask, 2)?;
-                let lanes = (0..some.len()).filter(|lane| missing >> lane & 1 == 1);
-                undefined.extend(lanes.map(|lane| some[lane].row + at));
-            }
-        }
-    }
-    Ok(undefined)
-}
-
-fn read_chunks(
-    context: &mut Context<'_>,
-    op: &Op,
-    addresses: &[u64; 32],
-    mask: u32,
-    bytes: u32,
-) -> Result<u32, Flow> {
-    let place = context.function.place(op);
-    let (warp, order) = (context.place.warp, Order::Weak);
-    let access = memory::Access { addresses, mask, bytes, order, warp, place };
-    let state = &mut *context.state;
-    let (clocks, out, findings) = (&mut state.clocks, &mut *state.data, &mut state.findings);
-    let result: Result<u32, AccessFault> =
-        context.shared.async_proxy_read(clocks, &access, out, findings);
-    if !context.state.findings.is_empty() {
-        context.note_races(op);
-    }
-    result.map_err(|fault| context.access_fault(fault, bytes))
-}
-
 /// `wgmma.wait_group`: `extra` groups may be left.
 pub(super) struct WaitMultiplications;
 
 impl Execute for WaitMultiplications {
     fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
-        if let Err(flow) = whole_warpgroup(context, op, mask) {
+        if let Err(flow) = whole_warpgroup(context, mask) {
             return flow;
         }
         let (matrix, warp) = (&*context.matrix, context.place.index);
@@ -416,7 +297,7 @@ fn check_in_flight(context: &mut Context<'_>, issue: &Issue, multiplication: &Mu
         .filter(|chain| chain.last == issue.number)
         .and_then(|chain| Pending::overwritten(chain, registers))
         .map(|at| format!("accumulator {at}"));
-    let differs = |(&slot, held): (&u32, &(super::registers::Vector, u32))| {
+    let differs = |(&slot, held): (&u32, &(Vector, u32))| {
         registers.values[slot as usize].0 != held.0.0 || registers.valid(slot) != held.1
     };
     let of_a = multiplication.a.iter().zip(&issue.a).position(differs);

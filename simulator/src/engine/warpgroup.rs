@@ -290,9 +290,13 @@ impl Pending {
         })
     }
 
-    /// Whether a register is an accumulator on its way, other than as all of these.
-    pub(super) fn is_taken(&self, slot: u32, slots: &[u32]) -> bool {
-        self.chains.iter().any(|chain| chain.slots != slots && chain.slots.contains(&slot))
+    /// A register that is an accumulator on its way, other than among exactly these, or of both
+    /// matrices.
+    pub(super) fn taken(&self, a: &[u32], d: &[u32]) -> Option<u32> {
+        let others = self.chains.iter().filter(|chain| chain.slots != d);
+        let mut taken = others.flat_map(|chain| &chain.slots).copied();
+        let both = || a.iter().copied().find(|slot| d.contains(slot));
+        taken.find(|slot| a.contains(slot) || d.contains(slot)).or_else(both)
     }
 }
 

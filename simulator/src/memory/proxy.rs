@@ -17,9 +17,9 @@ impl Region {
         out: &mut [u8; 512],
         findings: &mut Vec<Finding>,
     ) -> Result<u32, AccessFault> {
-        let traffic = self.counts.shared;
+        self.counts.is_paused = true;
         let written = self.load(clocks, access, out, findings);
-        self.counts.shared = traffic;
+        self.counts.is_paused = false;
         written
     }
 }

@@ -1,7 +1,7 @@
 //! Faults planted in the use of `wgmma` and `setmaxnreg`.
 
 use super::bench::{Done, Half, Numbers, SEEDS, kernel, launch};
-use super::warpgroups::{COMMIT, Case, FENCE, Layout, SECOND, WAIT};
+use super::warpgroup::{COMMIT, Case, FENCE, Layout, SECOND, WAIT};
 use expertile_simulator::report::Kind;
 
 fn case(registers: bool) -> Case {
@@ -55,7 +55,7 @@ fn registers_without_a_fence() {
     let late = |register: &str| format!("{FENCE}{register}");
     let text = "accumulator 3 was written after the last wgmma.fence";
     reported(false, FENCE, &late("add.f32 %f3, %f3, 0f3F800000;\n"), Kind::Hazard, text);
-    let text = "register of matrix a 2 was written after the last wgmma.fence";
+    let text = "register 2 of matrix a was written after the last wgmma.fence";
     reported(true, FENCE, &late("add.u32 %r2, %r2, 1;\n"), Kind::Hazard, text);
 }
 
