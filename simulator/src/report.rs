@@ -26,7 +26,8 @@ pub enum Kind {
     Unsupported,
     /// A launch that the device would refuse, or that ran past its instruction limit.
     Launch,
-    /// A register was used before the instruction that fills it was waited for.
+    /// A register was used before the instruction that fills it was waited for, or written where a matrix
+    /// instruction on its way, or without a fence, works on it.
     Hazard,
 }
 

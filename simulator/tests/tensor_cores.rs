@@ -8,7 +8,13 @@
 mod bench;
 #[path = "tensor_cores/compiled.rs"]
 mod compiled;
+#[path = "tensor_cores/faults.rs"]
+mod faults;
 #[path = "tensor_cores/matrices.rs"]
 mod matrices;
 #[path = "tensor_cores/products.rs"]
 mod products;
+#[path = "tensor_cores/warpgroup.rs"]
+mod warpgroup;
+#[path = "tensor_cores/warpgroups.rs"]
+mod warpgroups;

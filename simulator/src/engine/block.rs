@@ -4,7 +4,8 @@ use super::barrier::Barriers;
 use super::context::{Fault, Place, State};
 use super::schedule::Pause;
 use super::special::Identity;
-use super::warp::{Surroundings, Warp};
+use super::warp::{Surroundings, Wait, Warp};
+use super::warpgroup::{WARPS, Warpgroups};
 use super::{Launch, Program};
 use crate::memory::{Memory, Region};
 
@@ -14,6 +15,7 @@ pub(super) struct Block {
     pub(super) warps: Vec<Warp>,
     shared: Region,
     barriers: Barriers,
+    warpgroups: Warpgroups,
     /// Bits of the warps that can go on.
     pub(super) ready: u32,
 }
@@ -50,6 +52,7 @@ impl Block {
             warps: warps.collect(),
             shared: Region::new(bytes),
             barriers: Barriers::new(common.threads),
+            warpgroups: Warpgroups::new(common.threads),
             ready: 0,
         }
     }
@@ -62,6 +65,7 @@ impl Block {
         self.number = number;
         self.shared.reset();
         self.barriers = Barriers::new(common.threads);
+        self.warpgroups = Warpgroups::new(common.threads);
         self.ready = 0;
         state.clocks.start_block(number);
         let per_block = self.warps.len() as u64;
@@ -100,6 +104,7 @@ impl Block {
             memory,
             shared: &mut self.shared,
             barriers: &mut self.barriers,
+            warpgroups: &mut self.warpgroups,
             state,
         };
         let pause = self.warps[warp as usize].run(&mut around, quantum, stray);
@@ -114,15 +119,36 @@ impl Block {
                 self.ready = self.ready & !(1 << at) | u32::from(warp.is_ready()) << at;
             }
         }
+        self.wake_warpgroups();
         let ready = u32::from(self.warps[warp as usize].is_ready());
         self.ready = self.ready & !(1 << warp) | ready << warp;
         pause
     }
 
+    /// Lets those look again who waited for others of their warpgroup.
+    fn wake_warpgroups(&mut self) {
+        let changed = std::mem::take(&mut self.warpgroups.changed);
+        if changed == 0 {
+            return;
+        }
+        for (at, warp) in self.warps.iter_mut().enumerate() {
+            if changed >> (at as u32 / WARPS) & 1 == 0 {
+                continue;
+            }
+            for group in warp.groups.iter_mut().filter(|group| group.wait == Wait::Warpgroup) {
+                group.wait = Wait::Ready;
+                self.ready |= 1 << at;
+            }
+        }
+    }
+
     /// The report for a block in which nothing can go on.
     pub(super) fn stuck(&self, program: &Program) -> (Fault, Place, Option<(u32, u32)>) {
-        let waits: Vec<String> =
-            self.warps.iter().flat_map(|warp| warp.describe(program, &self.barriers)).collect();
+        let waits: Vec<String> = self
+            .warps
+            .iter()
+            .flat_map(|warp| warp.describe(program, &self.barriers, &self.warpgroups))
+            .collect();
         let blamed =
             self.warps.iter().find(|warp| warp.blame().is_fatal() && !warp.groups.is_empty());
         let kinds = self.warps.iter().map(Warp::blame);

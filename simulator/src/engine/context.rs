@@ -8,6 +8,7 @@ use super::instruction::{Flow, Op};
 use super::local::Local;
 use super::random::Random;
 use super::registers::Registers;
+use super::warpgroup::{Pending, Warpgroups};
 use super::{Counters, MatrixShape, Program};
 use crate::memory::{AccessFault, Clocks, Finding, Memory, Region};
 use crate::report::{Kind, Report};
@@ -80,6 +81,8 @@ pub(super) enum Action {
     /// Some lanes wait here until others come: `Context::waits`.
     Converge,
     Barrier(BarrierUse),
+    /// Waits here until the warpgroup's other warps have issued what this one waits for.
+    AwaitWarpgroup,
     /// On with the next, after others had their turn.
     Yield,
     Fault(Fault),
@@ -131,6 +134,8 @@ pub(super) struct Context<'a> {
     pub(super) state: &'a mut State,
     pub(super) local: &'a mut Local,
     pub(super) copies: &'a mut Copies,
+    pub(super) matrix: &'a mut Pending,
+    pub(super) warpgroups: &'a mut Warpgroups,
     pub(super) waits: &'a mut Vec<(u32, Meeting)>,
     /// Where the frame's part of local memory starts.
     pub(super) local_base: u32,
@@ -219,7 +224,12 @@ impl Context<'_> {
     #[cold]
     pub(super) fn note_undefined(&mut self, op: &Op, lanes: u32, what: &str) {
         let count = lanes.count_ones();
-        let message = format!("{what} was never written in {count} lane(s)");
+        let pending = if self.matrix.is_empty() {
+            ""
+        } else {
+            ", or is on its way: there is a wgmma.mma_async that was not waited for"
+        };
+        let message = format!("{what} was never written in {count} lane(s){pending}");
         self.note(op, Kind::Uninitialized, lanes.trailing_zeros(), message);
     }
 

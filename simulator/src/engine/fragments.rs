@@ -72,6 +72,23 @@ pub(super) fn take_sums(registers: &Registers, slots: &[u32; 4], sums: &mut [Sum
     }
 }
 
+/// Takes rows and columns that are not defined, the columns by blocks of eight, out of `valid`, by
+/// register.
+pub(super) fn mark(valid: &mut [u32], rows: u32, columns: &[u8]) {
+    if rows == 0xFFFF && columns.iter().all(|&columns| columns == u8::MAX) {
+        return;
+    }
+    for (block, &columns) in columns.iter().enumerate() {
+        for i in 0..4 {
+            for lane in 0..32 {
+                let (row, column) = place(i, lane);
+                let undefined = !(rows >> row & u32::from(columns) >> column) & 1;
+                valid[4 * block + i] &= !(undefined << lane);
+            }
+        }
+    }
+}
+
 /// The results of one block to their registers. Those of rows and columns that are not defined are
 /// not, nor are those whose accumulator was not: `valid`, by register.
 #[inline(always)]

@@ -3,8 +3,10 @@
 use super::Program;
 use super::instruction::Op;
 use super::ops_matrix::Fragments;
+use super::ops_warpgroup::Multiplication;
 use super::registers::Registers;
 use super::special::Special;
+use super::warpgroup::Watched;
 
 /// What a report says of an instruction.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub(super) struct Function {
     pub(super) messages: Vec<String>,
     pub(super) accesses: Vec<Access>,
     pub(super) fragments: Vec<Fragments>,
+    pub(super) multiplications: Vec<Multiplication>,
+    pub(super) watched: Watched,
     pub(super) calls: Vec<Call>,
     pub(super) tables: Vec<Vec<u32>>,
     /// Where parameters and results lie in the frame's local memory: offset and bytes.

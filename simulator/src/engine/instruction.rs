@@ -35,7 +35,7 @@ pub(super) enum Result {
 }
 
 /// A decoded instruction; some instructions of PTX become several.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Op {
     pub(super) run: Handler,
     /// The predicate that guards it, flipped by `flip`.

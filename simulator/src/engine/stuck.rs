@@ -3,11 +3,17 @@
 use super::Program;
 use super::barrier::Barriers;
 use super::warp::{Group, Wait, Warp};
+use super::warpgroup::Warpgroups;
 use crate::report::Kind;
 
 impl Warp {
     /// Reports what the warp waits for, for a block in which nothing can go on.
-    pub(super) fn describe(&self, program: &Program, barriers: &Barriers) -> Vec<String> {
+    pub(super) fn describe(
+        &self,
+        program: &Program,
+        barriers: &Barriers,
+        warpgroups: &Warpgroups,
+    ) -> Vec<String> {
         let describe = |group: &Group| {
             let function = &program.functions[self.frames[group.frame as usize].function as usize];
             let source = function.ops[group.pc as usize].source;
@@ -15,6 +21,7 @@ impl Warp {
             let why = match group.wait {
                 Wait::Ready => String::from("nothing"),
                 Wait::Barrier(id) => barriers.describe(id),
+                Wait::Warpgroup => warpgroups.describe(self.place.index),
                 Wait::Meeting(meeting) => {
                     let missing = meeting.members & self.live & !group.mask;
                     format!("lanes {missing:#010x}")

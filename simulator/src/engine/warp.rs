@@ -11,6 +11,7 @@ use super::registers::Registers;
 use super::schedule::Pause;
 use super::special::{self, Identity};
 use super::step::execute;
+use super::warpgroup::{Pending, Warpgroups};
 use crate::memory::{Memory, Region};
 
 /// What a group does.
@@ -20,6 +21,8 @@ pub(super) enum Wait {
     Meeting(Meeting),
     /// The barrier's number.
     Barrier(u32),
+    /// For the warpgroup's other warps.
+    Warpgroup,
 }
 
 /// Lanes at one place.
@@ -51,6 +54,7 @@ pub(super) struct Warp {
     pub(super) live: u32,
     pub(super) local: Local,
     pub(super) copies: Copies,
+    pub(super) matrix: Pending,
     pub(super) identity: Identity,
 }
 
@@ -60,6 +64,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) memory: &'a mut Memory,
     pub(super) shared: &'a mut Region,
     pub(super) barriers: &'a mut Barriers,
+    pub(super) warpgroups: &'a mut Warpgroups,
     pub(super) state: &'a mut State,
 }
 
@@ -72,6 +77,7 @@ impl Warp {
             live: mask,
             local: Local::default(),
             copies: Copies::default(),
+            matrix: Pending::default(),
             identity,
         }
     }
@@ -79,6 +85,7 @@ impl Warp {
     /// Starts the kernel; frames and memory of an earlier block are used again.
     pub(super) fn start(&mut self, program: &Program, function: u32) -> bool {
         self.copies = Copies::default();
+        self.matrix = Pending::default();
         self.groups.clear();
         let bytes = self.local.bytes();
         self.local.clear(u32::MAX, 0, bytes);
@@ -164,6 +171,8 @@ impl Warp {
                 state: around.state,
                 local: &mut self.local,
                 copies: &mut self.copies,
+                matrix: &mut self.matrix,
+                warpgroups: around.warpgroups,
                 waits: &mut waits,
                 local_base: frame.local_base,
                 place: self.place,
@@ -291,6 +300,9 @@ impl Warp {
             Action::Barrier(how) => {
                 self.place_group(Group { mask: group.mask & !how.lanes, ..next });
                 self.arrive(around, group, op, how)?;
+            }
+            Action::AwaitWarpgroup => {
+                self.place_group(Group { wait: Wait::Warpgroup, ..group });
             }
             Action::Yield => {
                 self.place_group(next);

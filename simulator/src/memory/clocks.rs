@@ -193,6 +193,24 @@ impl Clocks {
         }
     }
 
+    /// What the warp did so far ends an epoch: its number, for [`Clocks::learn_of`].
+    pub fn publish(&mut self, warp: u64) -> u32 {
+        let (place, index) = self.place(warp);
+        self.blocks[place].advance(index)
+    }
+
+    /// The warp knows what another of its block did up to an epoch that it published, or what all its own
+    /// lanes did.
+    pub fn learn_of(&mut self, warp: u64, other: u64, epoch: u32) {
+        let (place, index) = self.place(warp);
+        let per_block = u64::from(self.warps_per_block);
+        debug_assert_eq!(warp / per_block, other / per_block);
+        let own = &mut self.blocks[place].warps[index];
+        let known = &mut own.known[(other % per_block) as usize];
+        *known = epoch.max(*known);
+        own.refresh();
+    }
+
     /// `fence`, `membar` of device or system scope (block scope counts the same).
     pub fn fence(&mut self, warp: u64) {
         let (place, index) = self.place(warp);

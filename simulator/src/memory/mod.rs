@@ -10,6 +10,7 @@ mod knowledge;
 mod page;
 mod past;
 mod places;
+mod proxy;
 mod region;
 mod shape;
 mod stamp;

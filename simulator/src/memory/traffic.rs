@@ -60,6 +60,8 @@ impl SharedTraffic {
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     is_shared: bool,
+    /// What comes now is not counted.
+    pub(super) is_paused: bool,
     /// The launch that `traffic` is of.
     launch: u32,
     traffic: Traffic,
@@ -90,6 +92,9 @@ impl Counts {
         shape: Shape,
         write: bool,
     ) {
+        if self.is_paused {
+            return;
+        }
         if self.is_shared {
             let (passes, conflicts) = passes(access, shape);
             self.shared.instructions += 1;
@@ -117,7 +122,7 @@ impl Counts {
     /// A part of it touches these bytes of a page.
     #[inline]
     pub(super) fn run(&mut self, page: &mut Page, start: usize, length: usize, write: bool) {
-        if self.is_shared {
+        if self.is_shared || self.is_paused {
             return;
         }
         let (first, last) = (start >> SECTOR_SHIFT, (start + length - 1) >> SECTOR_SHIFT);

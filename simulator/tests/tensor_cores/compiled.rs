@@ -26,6 +26,8 @@ pub(crate) struct Gemm {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
     pub(crate) depth: usize,
+    /// b is [depth, columns].
+    pub(crate) transposed: bool,
     pub(crate) a: Vec<u16>,
     pub(crate) b: Vec<u16>,
 }
@@ -34,7 +36,14 @@ impl Gemm {
     pub(crate) fn new(extents: [usize; 3], mut next: impl FnMut() -> f64) -> Gemm {
         let [rows, columns, depth] = extents;
         let mut matrix = |count: usize| (0..count).map(|_| Half::Bf16.bits(next())).collect();
-        Gemm { rows, columns, depth, a: matrix(rows * depth), b: matrix(columns * depth) }
+        Gemm {
+            rows,
+            columns,
+            depth,
+            transposed: false,
+            a: matrix(rows * depth),
+            b: matrix(columns * depth),
+        }
     }
 
     /// The kernel `gemm`, whose block has a tile of 64 x `width`.
@@ -85,8 +94,11 @@ impl Gemm {
             let (row, column) = (at / self.columns, at % self.columns);
             let (mut want, mut size) = (0.0, 0.0);
             for k in 0..self.depth {
-                let product = Half::Bf16.value(self.a[row * self.depth + k])
-                    * Half::Bf16.value(self.b[column * self.depth + k]);
+                let b = match self.transposed {
+                    false => self.b[column * self.depth + k],
+                    true => self.b[k * self.columns + column],
+                };
+                let product = Half::Bf16.value(self.a[row * self.depth + k]) * Half::Bf16.value(b);
                 want += product;
                 size += f64::abs(product);
             }
@@ -130,5 +142,47 @@ fn a_gemm_without_its_second_barrier_races() {
         let gemm = Gemm::new([64, 64, 96], || numbers.whole());
         let (outcome, _) = gemm.run(&module, (64, 128, 0), seed);
         assert!(outcome.reports.iter().any(|report| report.kind == Kind::Race), "seed {seed}");
+    }
+}
+
+/// Bytes of shared memory of `gemm_wgmma.cu`.
+const TILES: u32 = 4 * 8192;
+
+#[test]
+fn a_gemm_of_wgmma() {
+    for transposed in [false, true] {
+        let options: &[&str] = if transposed { &["-DTRANSPOSED"] } else { &[] };
+        let Some(module) = compile("gemm_wgmma.cu", "sm_90a", options) else { return };
+        for seed in 0..SEEDS {
+            let mut numbers = Numbers(seed);
+            let exact = seed % 2 == 0;
+            let mut gemm = Gemm::new([64, 128, 192], || match exact {
+                true => numbers.whole(),
+                false => numbers.fraction(),
+            });
+            gemm.transposed = transposed;
+            let run = gemm.run(&module, (64, 128, TILES), seed);
+            gemm.check(&run, exact);
+            let counters = &run.0.counters;
+            // Two tiles, four warps, three times four steps. Matrices are read past the counted banks.
+            let counted: Vec<(String, u64)> =
+                counters.matrix.iter().map(|(shape, &count)| (shape.to_string(), count)).collect();
+            assert_eq!(counted, [(String::from("m64n64k16.bf16"), 2 * 4 * 3 * 4)]);
+            assert_eq!(counters.shared.conflicts, 0);
+        }
+    }
+}
+
+#[test]
+fn a_gemm_of_wgmma_without_its_barrier_or_wait_races() {
+    for fault in ["-DMISSING_BARRIER", "-DLATE_WAIT"] {
+        let Some(module) = compile("gemm_wgmma.cu", "sm_90a", &[fault]) else { return };
+        for seed in 0..SEEDS {
+            let mut numbers = Numbers(seed);
+            let gemm = Gemm::new([64, 64, 256], || numbers.whole());
+            let (outcome, _) = gemm.run(&module, (64, 128, TILES), seed);
+            let races = outcome.reports.iter().filter(|report| report.kind == Kind::Race);
+            assert!(races.count() > 0, "{fault} seed {seed}");
+        }
     }
 }

@@ -157,6 +157,11 @@ impl Decoder<'_> {
             "ld" | "ldu" | "st" => self.load_or_store(name != "st", m, ops),
             "atom" | "red" => self.atomic(name, m, ops),
             "fence" | "membar" => {
+                if m.flag("proxy::async") || m.flag("proxy") && m.starting("async").is_some() {
+                    while m.next().is_some() {}
+                    self.effect::<Nothing>([0; 4], 0);
+                    return Ok(());
+                }
                 if m.starting("proxy").is_some() {
                     return Err(String::from("proxies are not modelled"));
                 }

@@ -11,6 +11,7 @@ mod matrix;
 mod memory;
 mod modifiers;
 mod operand;
+mod warpgroup;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,6 +22,7 @@ use super::instruction::{Execute, Op, Result as Destination, handler};
 use super::ops_control;
 use super::registers::{ALWAYS, POISON, Predicate, Registers, Vector};
 use super::special::Special;
+use super::warpgroup::Watched;
 use crate::ptx::{self, Instruction, Space, Type};
 
 /// What names of the module stand for.
@@ -112,6 +114,10 @@ pub(super) fn decode(symbols: &Symbols, index: u32, source: &ptx::Function) -> F
     } else {
         decoder.effect::<ops_control::Return>([0; 4], 0);
     }
+    if !decoder.function.multiplications.is_empty() {
+        let copies = decoder.copies();
+        decoder.function.watched = Watched::new(&decoder.function.multiplications, &copies);
+    }
     let mut function = decoder.function;
     for at in decoder.branches {
         let op = &mut function.ops[at];
@@ -191,6 +197,8 @@ impl<'a> Decoder<'a> {
                 messages: Vec::new(),
                 accesses: Vec::new(),
                 fragments: Vec::new(),
+                multiplications: Vec::new(),
+                watched: Watched::default(),
                 calls: Vec::new(),
                 tables: Vec::new(),
                 parameters,
@@ -264,6 +272,7 @@ impl<'a> Decoder<'a> {
                 self.exchange(name, m, operands)?;
             }
             "mma" | "ldmatrix" | "stmatrix" | "movmatrix" => self.matrix(name, m, operands)?,
+            "wgmma" | "setmaxnreg" => self.warpgroup(name, m, operands)?,
             "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "brkpt" | "nanosleep" | "bar"
             | "barrier" | "pmevent" | "griddepcontrol" => self.control(name, m, operands)?,
             _ => return Err(String::from("this instruction is not modelled")),
