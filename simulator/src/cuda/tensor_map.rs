@@ -39,7 +39,7 @@ struct Tiled {
 }
 
 /// Element sizes by `CUtensorMapDataType`. The packed types that follow need compute capability 10.
-const ELEMENT_BYTES: [u32; 13] = [1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4];
+pub(crate) const ELEMENT_BYTES: [u32; 13] = [1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4];
 /// The first and the integer ones among them.
 const INTEGERS: std::ops::Range<u32> = 0..6;
 const INTERLEAVE_32B: u32 = 2;
