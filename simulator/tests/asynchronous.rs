@@ -7,7 +7,11 @@ mod bench;
 mod boxes;
 #[path = "asynchronous/clusters.rs"]
 mod clusters;
+#[path = "asynchronous/launches.rs"]
+mod launches;
 #[path = "asynchronous/rings.rs"]
 mod rings;
 #[path = "asynchronous/stores.rs"]
 mod stores;
+#[path = "driver/support.rs"]
+mod support;

@@ -52,6 +52,7 @@ mod warp;
 mod warpgroup;
 
 pub(crate) use ops_approximate::perturbed;
+pub(crate) use peers::MOST_BLOCKS;
 use std::collections::BTreeMap;
 use std::fmt;
 

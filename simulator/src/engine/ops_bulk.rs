@@ -6,10 +6,11 @@ use super::function::{Access, Window};
 use super::instruction::{Execute, Flow, Op};
 use super::ops_memory::{addresses, by_window, lanes, read};
 use super::registers::Cell;
-use super::tensor::{self, TensorMap};
+use super::tensor::TensorMap;
 use super::transfer::{CHUNK, Piece, Side, Transfer};
 use crate::memory::Order;
 use crate::report::Kind;
+use crate::tensor_map;
 
 /// Which way a bulk copy goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +223,7 @@ fn tensor_map(
         return Err(context.fault(Kind::Misaligned, Some(lane), message));
     }
     // As eight lanes read 16 bytes each.
-    const LANES: u32 = (tensor::BYTES / CHUNK) as u32;
+    const LANES: u32 = (tensor_map::BYTES / CHUNK) as u32;
     let addresses = std::array::from_fn(|at| address.wrapping_add((at % 8 * CHUNK) as u64));
     let how = (Order::Weak, context.function.place(op));
     let mut written = 0;
@@ -235,8 +236,8 @@ fn tensor_map(
     if written != mask {
         context.note_undefined(op, 1 << lane, "the tensor map");
     }
-    let mut bytes = [0; tensor::BYTES];
-    bytes.copy_from_slice(&context.state.data[..tensor::BYTES]);
+    let mut bytes = [0; tensor_map::BYTES];
+    bytes.copy_from_slice(&context.state.data[..tensor_map::BYTES]);
     let rank = bulk.coordinates.as_ref().map_or(0, Vec::len);
     let map = TensorMap::decode(&bytes).and_then(|map| match map.rank == rank || rank == 0 {
         true => Ok(map),

@@ -13,7 +13,7 @@ use crate::memory::{AccessFault, Memory, Region};
 /// The bits of an address below the rank.
 pub(super) const RANK_SHIFT: u32 = 24;
 /// The most blocks of a cluster that every device must have.
-pub(super) const MOST_BLOCKS: u32 = 8;
+pub(crate) const MOST_BLOCKS: u32 = 8;
 
 /// The offset and the rank, if one is named.
 pub(super) fn split(address: u64) -> (u64, Option<u32>) {

@@ -1,10 +1,8 @@
 //! Tensor maps as the device reads them: the pieces of a box in global memory, and where its chunks go
-//! in shared memory (PTX ISA, "Tensors"; the encoding is that of `cuda::tensor_map`).
+//! in shared memory (PTX ISA, "Tensors"; the encoding is that of [`tensor_map`](crate::tensor_map)).
 
 use super::transfer::{CHUNK, Piece};
-use crate::cuda::tensor_map::{ELEMENT_BYTES, MAGIC};
-
-pub(super) const BYTES: usize = 128;
+use crate::tensor_map::{BYTES, ELEMENT_BYTES, MAGIC};
 
 /// What a tensor map says.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@ use expertile_simulator::memory::Memory;
 use expertile_simulator::nvcc;
 use expertile_simulator::ptx::Module;
 use expertile_simulator::report::Kind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// Schedules to try.
@@ -25,6 +25,10 @@ impl Source {
         Source { file, module: OnceLock::new() }
     }
 
+    pub(crate) fn path(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/asynchronous").join(self.file)
+    }
+
     /// None without a compiler, unless `EXPERTILE_REQUIRE` names cuda.
     pub(crate) fn load(&self) -> Option<Bench> {
         let module = self.module.get_or_init(|| {
@@ -34,8 +38,7 @@ impl Source {
                 eprintln!("skipped: {message}");
                 return None;
             }
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/asynchronous");
-            let text = nvcc::compile(&folder.join(self.file), "sm_90a", &[]);
+            let text = nvcc::compile(&self.path(), "sm_90a", &[]);
             let text = text.unwrap_or_else(|error| panic!("{error}"));
             Some(Module::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", self.file)))
         });
