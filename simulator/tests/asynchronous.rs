@@ -7,8 +7,12 @@ mod bench;
 mod boxes;
 #[path = "asynchronous/clusters.rs"]
 mod clusters;
+#[path = "asynchronous/gemms.rs"]
+mod gemms;
 #[path = "asynchronous/launches.rs"]
 mod launches;
+#[path = "asynchronous/mbarriers.rs"]
+mod mbarriers;
 #[path = "asynchronous/rings.rs"]
 mod rings;
 #[path = "asynchronous/stores.rs"]

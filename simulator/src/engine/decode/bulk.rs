@@ -145,6 +145,9 @@ impl Decoder<'_> {
             true => {
                 let ranks = ["1d", "2d", "3d", "4d", "5d"];
                 let rank = m.one_of(&ranks).ok_or("it has no rank")?;
+                if let Some(mode) = m.starting("im2col").or_else(|| m.starting("tile::")) {
+                    return Err(format!(".{mode} is not modelled"));
+                }
                 m.flag("tile");
                 ranks.iter().position(|known| *known == rank)
             }

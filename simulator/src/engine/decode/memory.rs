@@ -186,6 +186,9 @@ impl Decoder<'_> {
         m: &mut Modifiers<'_>,
         ops: &[Operand],
     ) -> Result<(), String> {
+        if m.flag("async") {
+            return Err(String::from("stores that complete an mbarrier are not modelled"));
+        }
         let ty = m.ty()?;
         let order = order(m)?;
         let window = self.space(m)?;
