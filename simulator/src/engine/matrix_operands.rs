@@ -10,6 +10,35 @@ use super::warpgroup::{Identity, Operands, WARPS};
 use crate::memory::{self, AccessFault, Order};
 use crate::report::Kind;
 
+/// What an operation's two readings saw, in the order of their chunks: what was written between them is
+/// found also where barriers order it.
+struct Seen {
+    bytes: Vec<u8>,
+    is_first: bool,
+    /// How much was compared.
+    compared: usize,
+    changed: Option<u64>,
+}
+
+impl Seen {
+    /// After a reading that saw these bytes; after none, if there are none.
+    fn after(bytes: Vec<u8>) -> Seen {
+        Seen { is_first: bytes.is_empty(), bytes, compared: 0, changed: None }
+    }
+
+    fn compare(&mut self, chunks: &[Chunk], now: &[u8]) {
+        if self.is_first {
+            return self.bytes.extend(now);
+        }
+        let before = &self.bytes[self.compared..][..now.len()];
+        self.compared += now.len();
+        if let Some(at) = before.iter().zip(now).position(|(before, now)| before != now) {
+            let address = chunks[at / 16].address + at as u64 % 16;
+            self.changed.get_or_insert(address);
+        }
+    }
+}
+
 /// Reads the operation's matrices in shared memory; to `keep` them, or only to see that they could be.
 pub(super) fn read(
     context: &mut Context<'_>,
@@ -18,16 +47,19 @@ pub(super) fn read(
     keep: bool,
 ) -> Result<(), Flow> {
     let multiplication = &context.function.multiplications[op.extra as usize];
-    let Identity { a, b, .. } = context.warpgroups.operation(context.place.index, number).identity;
+    let operation = context.warpgroups.operation(context.place.index, number);
+    let Identity { a, b, .. } = operation.identity;
+    let mut seen = Seen::after(std::mem::take(&mut operation.seen));
     let MatrixShape { columns, element, .. } = multiplication.shape;
     let (columns, element) = (columns as usize, element.element());
     let mut operands = Operands { defined_rows: u64::MAX, ..Operands::default() };
     if multiplication.a.is_empty() {
         let transposed = multiplication.a_transposed;
         let mut rows = vec![Row::ZERO; if keep { ROWS * WARPS as usize } else { 0 }];
-        let undefined = fetch(context, op, a, (64, transposed), keep, |row, k, word| {
-            rows[row].set(k, element.pair(word)[0]);
-        })?;
+        let undefined =
+            fetch(context, op, a, (64, transposed), keep, &mut seen, |row, k, word| {
+                rows[row].set(k, element.pair(word)[0]);
+            })?;
         if multiplication.negates {
             rows.iter_mut().for_each(Row::negate);
         }
@@ -36,9 +68,10 @@ pub(super) fn read(
     }
     let transposed = multiplication.b_transposed;
     let mut right = vec![Columns::ZERO; if keep { columns / WIDTH } else { 0 }];
-    let undefined = fetch(context, op, b, (columns, transposed), keep, |column, k, word| {
-        right[column / WIDTH].set(k, column % WIDTH, element.pair(word)[0]);
-    })?;
+    let undefined =
+        fetch(context, op, b, (columns, transposed), keep, &mut seen, |column, k, word| {
+            right[column / WIDTH].set(k, column % WIDTH, element.pair(word)[0]);
+        })?;
     operands.defined_columns = vec![u8::MAX; columns / WIDTH];
     for column in undefined {
         operands.defined_columns[column / WIDTH] &= !(1 << (column % WIDTH));
@@ -49,6 +82,12 @@ pub(super) fn read(
     operation.readers.push(reader);
     if keep {
         operation.operands = Some(operands);
+    }
+    if seen.is_first {
+        operation.seen = seen.bytes;
+    } else if let Some(address) = seen.changed {
+        let message = format!("address {address:#x}: written before wgmma.wait_group");
+        context.note(op, Kind::Race, 0, message);
     }
     Ok(())
 }
@@ -61,6 +100,7 @@ fn fetch(
     bits: u64,
     (extent, transposed): (usize, bool),
     keep: bool,
+    seen: &mut Seen,
     mut each: impl FnMut(usize, usize, u32),
 ) -> Result<Vec<usize>, Flow> {
     let descriptor = match Descriptor::decode(bits) {
@@ -76,6 +116,7 @@ fn fetch(
         some.iter().zip(&mut addresses).for_each(|(chunk, address)| *address = chunk.address);
         let mask = u32::MAX >> (32 - some.len());
         let written = read_chunks(context, op, &addresses, mask, 16)?;
+        seen.compare(&some, &context.state.data[..16 * some.len()]);
         let kept = if keep { &some[..] } else { &[] };
         for (chunk, data) in kept.iter().zip(context.state.data.chunks_exact(16)) {
             for (at, half) in data.chunks_exact(2).enumerate() {

@@ -52,6 +52,8 @@ pub(super) struct Operation {
     done: u32,
     /// Set when they are read.
     pub(super) operands: Option<Operands>,
+    /// The bytes of the first reading.
+    pub(super) seen: Vec<u8>,
     /// A warp waited for it.
     pub(super) is_over: bool,
     /// The warps that read, and when.
@@ -120,6 +122,7 @@ impl Warpgroups {
                 issued: 0,
                 done: 0,
                 operands: None,
+                seen: Vec::new(),
                 is_over: false,
                 readers: Vec::new(),
             });
