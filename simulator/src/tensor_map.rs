@@ -5,7 +5,7 @@
 //!
 //! | offset | bytes | content |
 //! |---|---|---|
-//! | 0 | 8 | [`MAGIC`] |
+//! | 0 | 8 | `exp-tmap`, eight letters |
 //! | 8 | 8 | global address |
 //! | 16 | 20 | five extents less 1, u32 each (0 beyond the rank) |
 //! | 36 | 20 | strides of dimensions 1 to 4 in units of 16 bytes, 40 bits each |
