@@ -9,6 +9,7 @@
 //! | [`memory`] | the device's address space, with fences, poison, race clocks and traffic counts |
 //! | [`report`] | what went wrong, where |
 //! | [`program`], [`card`] | a kernel of either engine, and what it is launched on |
+//! | [`tensor_map`] | the tensor maps that driver and tool make and the engine reads |
 //! | [`amdgcn`] | executes a kernel of an AMD code object: waves of 64 lanes |
 //! | `cuda` | the stand-in `libcuda.so.1`: the driver calls, exported from the cdylib |
 //! | `hip` | the stand-in `libamdhip64.so`, by means of `cuda` |
@@ -25,3 +26,4 @@ pub mod nvcc;
 pub mod program;
 pub mod ptx;
 pub mod report;
+pub mod tensor_map;

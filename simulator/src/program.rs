@@ -117,8 +117,18 @@ impl Program {
 
     /// Executes one launch to its end.
     pub fn launch(&self, memory: &mut Memory, launch: &Launch<'_>) -> Outcome {
+        self.launch_in_clusters(memory, launch, None)
+    }
+
+    /// The same in clusters of so many blocks in x, y, z, which AMD's devices do not have.
+    pub fn launch_in_clusters(
+        &self,
+        memory: &mut Memory,
+        launch: &Launch<'_>,
+        cluster: Option<[u32; 3]>,
+    ) -> Outcome {
         match self {
-            Program::Ptx(program) => program.launch(memory, launch),
+            Program::Ptx(program) => program.launch_in_clusters(memory, launch, cluster),
             Program::Amdgcn(program) => program.launch(memory, launch),
         }
     }

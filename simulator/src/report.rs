@@ -26,6 +26,9 @@ pub enum Kind {
     Unsupported,
     /// A launch that the device would refuse, or that ran past its instruction limit.
     Launch,
+    /// A bulk copy cannot be done as it was asked for: no tensor map, another rank, no whole number of
+    /// 16 bytes. Ends the launch.
+    Copy,
     /// A register was used before the instruction that fills it was waited for, or written where a matrix
     /// instruction on its way, or without a fence, works on it.
     Hazard,

@@ -491,7 +491,7 @@ fn misuse_is_refused_by_name() {
         ("mov.b64 %d, 0; shfl.sync.idx.b32 %x0, %lane, 0, 31, 1;", Kind::Divergence, "0x00000001"),
         ("mov.b64 %d, 0; bar.sync 16;", Kind::Barrier, "16"),
         ("mov.b64 %d, 0; bar.sync 1, 33;", Kind::Barrier, "33"),
-        ("mov.b64 %d, 0; mbarrier.init.shared.b64 [%x0], 1;", Kind::Unsupported, "mbarrier.init"),
+        ("mov.b64 %d, 0; mbarrier.init.shared.b32 [%x0], 1;", Kind::Unsupported, "mbarrier.init"),
         ("ld.global.u64 %d, [%base+4096];", Kind::OutOfBounds, "4096"),
         ("ld.global.u64 %d, [%base+4];", Kind::Misaligned, "8"),
         ("mov.b64 %d, 0; trap;", Kind::Trap, "trap"),

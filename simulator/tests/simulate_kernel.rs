@@ -8,6 +8,8 @@ mod bench;
 mod images;
 #[path = "simulate_kernel/readme.rs"]
 mod readme;
+#[path = "simulate_kernel/tensor_maps.rs"]
+mod tensor_maps;
 
 use bench::{folder, images, read, tool, write};
 

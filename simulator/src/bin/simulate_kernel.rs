@@ -131,6 +131,9 @@ fn launch(
     let program = image.load(&mut memory)?;
     let addresses = arguments.buffers.place(&mut memory)?;
     let parameters = parameters(options, &program, arguments, &addresses)?;
+    if let Some(cluster) = options.cluster.filter(|it| card.is_amd() && *it != [1; 3]) {
+        return Err(format!("clusters of {cluster:?}, {} has none", card.name()));
+    }
     let mut device = card.device();
     device.multiprocessors = options.multiprocessors.unwrap_or(device.multiprocessors);
     let launch = Launch {
@@ -144,7 +147,7 @@ fn launch(
         instruction_limit: INSTRUCTION_LIMIT,
         device: &device,
     };
-    let outcome = program.launch(&mut memory, &launch);
+    let outcome = program.launch_in_clusters(&mut memory, &launch, options.cluster);
     let mut findings: Vec<String> = outcome.reports.iter().map(ToString::to_string).collect();
     let traffic = &outcome.counters.traffic_by_allocation;
     let written = arguments.buffers.violations(traffic, &addresses);

@@ -8,7 +8,7 @@ use super::error::{Code, Result, refuse};
 use super::ffi::{In, array, call, platform};
 use super::queue::Work;
 use super::table::Handle;
-use crate::engine::Kernel;
+use crate::engine::{Kernel, MOST_BLOCKS};
 use crate::program::Program;
 
 /// A launch with all that it needs, taken at the call.
@@ -20,6 +20,7 @@ pub(crate) struct KernelLaunch {
     pub(crate) grid: [u32; 3],
     pub(crate) block: [u32; 3],
     pub(crate) dynamic_shared_bytes: u32,
+    pub(crate) cluster: Option<[u32; 3]>,
     pub(crate) parameters: Vec<u8>,
 }
 
@@ -28,6 +29,8 @@ struct Geometry {
     grid: [u32; 3],
     block: [u32; 3],
     dynamic_shared_bytes: u32,
+    /// Blocks of a cluster, if the launch says.
+    cluster: Option<[u32; 3]>,
 }
 
 /// `CUlaunchConfig`.
@@ -88,6 +91,7 @@ impl Driver {
             grid: geometry.grid,
             block: geometry.block,
             dynamic_shared_bytes: geometry.dynamic_shared_bytes,
+            cluster: geometry.cluster,
             parameters,
         };
         self.enqueue(stream, Work::Kernel(launch))
@@ -100,7 +104,7 @@ impl Driver {
         kernel: &Kernel,
         geometry: &Geometry,
     ) -> Result<()> {
-        let Geometry { grid, block, dynamic_shared_bytes } = *geometry;
+        let Geometry { grid, block, dynamic_shared_bytes, cluster } = *geometry;
         let name = &kernel.name;
         let device = self.device_of(context)?;
         let card = self.devices[device].architecture;
@@ -130,6 +134,9 @@ impl Driver {
         if grid_threads.iter().any(|&threads| threads > most) {
             let reason = format!("{name}: {grid_threads:?} threads in the grid, each to {most}");
             return refuse(extents_code, reason);
+        }
+        if let Some(cluster) = cluster.or(kernel.cluster) {
+            check_cluster(kernel, cluster, grid, card.major)?;
         }
         let most = self.dynamic_shared_limit(function, device, kernel);
         if i64::from(dynamic_shared_bytes) > i64::from(most) {
@@ -171,6 +178,27 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// Portable sizes only: clusters of more blocks need an attribute of the kernel, and luck.
+fn check_cluster(kernel: &Kernel, cluster: [u32; 3], grid: [u32; 3], major: i32) -> Result<()> {
+    let name = &kernel.name;
+    let refused = |reason: String| refuse(Code::INVALID_CLUSTER_SIZE, format!("{name}: {reason}"));
+    if let Some(required) = kernel.cluster.filter(|required| *required != cluster) {
+        return refused(format!("clusters of {cluster:?}, it is made for {required:?}"));
+    }
+    let blocks: u64 = cluster.iter().map(|&size| u64::from(size)).product();
+    let divides = |(&size, extent): (&u32, u32)| size != 0 && extent.is_multiple_of(size);
+    if !cluster.iter().zip(grid).all(divides) {
+        return refused(format!("clusters of {cluster:?}, grid {grid:?}"));
+    }
+    if blocks > MOST_BLOCKS.into() {
+        return refused(format!("clusters of {cluster:?}, at most {MOST_BLOCKS} blocks"));
+    }
+    if blocks > 1 && major < 9 {
+        return refuse(Code::NOT_SUPPORTED, format!("{name}: clusters of {cluster:?}"));
+    }
+    Ok(())
 }
 
 /// The parameter space of a launch, from one address for each parameter, or from a buffer.
@@ -241,7 +269,7 @@ pub(crate) extern "C" fn cuLaunchKernel(
     call("cuLaunchKernel", |driver| {
         let grid = [grid_x, grid_y, grid_z];
         let block = [block_x, block_y, block_z];
-        let geometry = Geometry { grid, block, dynamic_shared_bytes };
+        let geometry = Geometry { grid, block, dynamic_shared_bytes, cluster: None };
         driver.launch(function, &geometry, stream, &values, &extra)
     })
 }
@@ -262,7 +290,7 @@ extern "C" fn cuLaunchCooperativeKernel(
     call("cuLaunchCooperativeKernel", |driver| {
         let grid = [grid_x, grid_y, grid_z];
         let block = [block_x, block_y, block_z];
-        let geometry = Geometry { grid, block, dynamic_shared_bytes };
+        let geometry = Geometry { grid, block, dynamic_shared_bytes, cluster: None };
         driver.check_cooperative(function, &geometry, stream)?;
         driver.launch(function, &geometry, stream, &values, &array(0))
     })
@@ -292,7 +320,7 @@ extern "C" fn cuLaunchKernelEx(
     call("cuLaunchKernelEx", |driver| {
         let configuration = configuration.get()?;
         let LaunchConfiguration { grid, block, dynamic_shared_bytes, stream, .. } = configuration;
-        let geometry = Geometry { grid, block, dynamic_shared_bytes };
+        let mut geometry = Geometry { grid, block, dynamic_shared_bytes, cluster: None };
         let attributes = array::<LaunchAttribute>(configuration.attributes);
         for attribute in attributes.all(configuration.attribute_count as usize)? {
             match (attribute.id, attribute.value) {
@@ -300,18 +328,8 @@ extern "C" fn cuLaunchKernelEx(
                 (attribute::COOPERATIVE, _) => {
                     driver.check_cooperative(function, &geometry, stream)?;
                 }
-                (attribute::CLUSTER_DIMENSION, [1, 1, 1, ..]) => {}
                 (attribute::CLUSTER_DIMENSION, [x, y, z, ..]) => {
-                    if [x, y, z]
-                        .iter()
-                        .zip(grid)
-                        .any(|(&size, extent)| size == 0 || !extent.is_multiple_of(size))
-                    {
-                        let reason = format!("clusters of {:?}, grid {grid:?}", [x, y, z]);
-                        return refuse(Code::INVALID_CLUSTER_SIZE, reason);
-                    }
-                    let reason = format!("clusters of {:?} are not modelled", [x, y, z]);
-                    return refuse(Code::NOT_SUPPORTED, reason);
+                    geometry.cluster = Some([x, y, z]);
                 }
                 // Preferences, and permission to overlap, which a device need not use.
                 (

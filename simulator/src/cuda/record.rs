@@ -250,7 +250,7 @@ impl Driver {
             max_shared_bytes: card.architecture.shared_bytes_per_block() as u32,
         };
         let (seed, approximation_seed) = lock().begin_launch();
-        let outcome = launch.program.launch(
+        let outcome = launch.program.launch_in_clusters(
             &mut card.memory,
             &Launch {
                 kernel: &launch.kernel,
@@ -263,6 +263,7 @@ impl Driver {
                 instruction_limit: INSTRUCTION_LIMIT,
                 device: &device,
             },
+            launch.cluster,
         );
         lock().end_launch(&launch.kernel, &outcome);
         // The fatal report, if there is one, is the last.

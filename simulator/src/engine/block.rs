@@ -1,7 +1,11 @@
-//! A block: its warps, shared memory and barriers.
+//! A block: its warps and barriers.
 
 use super::barrier::Barriers;
+use super::cluster::Cluster;
+use super::cluster_barrier::ClusterBarrier;
 use super::context::{Fault, Place, State};
+use super::copy_engine::CopyEngine;
+use super::peers::Peers;
 use super::schedule::Pause;
 use super::special::Identity;
 use super::warp::{Surroundings, Wait, Warp};
@@ -13,7 +17,6 @@ use crate::memory::{Memory, Region};
 pub(super) struct Block {
     pub(super) number: u64,
     pub(super) warps: Vec<Warp>,
-    shared: Region,
     barriers: Barriers,
     warpgroups: Warpgroups,
     /// Bits of the warps that can go on.
@@ -27,17 +30,23 @@ pub(super) struct Common<'a> {
     pub(super) function: u32,
     pub(super) static_shared: u32,
     pub(super) threads: u32,
+    /// Blocks of a cluster, and whether the launch or the kernel asks for clusters.
+    pub(super) cluster: [u32; 3],
+    pub(super) explicit_cluster: bool,
+    /// Warps of a block, with the engines that count as such.
+    pub(super) stride: u64,
 }
 
 impl Block {
-    pub(super) fn new(common: &Common<'_>) -> Block {
+    pub(super) fn new(common: &Common<'_>, rank: u32) -> Block {
         let launch = common.launch;
-        let bytes = u64::from(common.static_shared) + u64::from(launch.dynamic_shared_bytes);
         let warps = (0..common.threads.div_ceil(32)).map(|index| {
-            let place = Place { block: [0; 3], warp: 0, index };
+            let place = Place { block: [0; 3], block_number: 0, rank, warp: 0, index };
             let identity = Identity {
                 block: [0; 3],
                 grid: launch.grid,
+                cluster: common.cluster,
+                rank,
                 threads: launch.block,
                 warp: index,
                 multiprocessor: 0,
@@ -50,7 +59,6 @@ impl Block {
         Block {
             number: 0,
             warps: warps.collect(),
-            shared: Region::new(bytes),
             barriers: Barriers::new(common.threads),
             warpgroups: Warpgroups::new(common.threads),
             ready: 0,
@@ -58,22 +66,27 @@ impl Block {
     }
 
     /// Begins the block of that number. False: local memory does not suffice.
-    pub(super) fn start(&mut self, common: &Common<'_>, state: &mut State, number: u64) -> bool {
-        let grid = common.launch.grid.map(u64::from);
-        let index = [number % grid[0], number / grid[0] % grid[1], number / grid[0] / grid[1]];
-        let index = index.map(|index| index as u32);
+    pub(super) fn start(
+        &mut self,
+        common: &Common<'_>,
+        state: &mut State,
+        number: u64,
+        index: [u32; 3],
+    ) -> bool {
         self.number = number;
-        self.shared.reset();
         self.barriers = Barriers::new(common.threads);
         self.warpgroups = Warpgroups::new(common.threads);
         self.ready = 0;
         state.clocks.start_block(number);
-        let per_block = self.warps.len() as u64;
         for (at, warp) in self.warps.iter_mut().enumerate() {
             let threads = (common.threads - at as u32 * 32).min(32);
             warp.live = u32::MAX >> (32 - threads);
-            warp.place =
-                Place { block: index, warp: number * per_block + at as u64, index: at as u32 };
+            warp.place = Place {
+                block: index,
+                block_number: number,
+                warp: number * common.stride + at as u64,
+                ..warp.place
+            };
             warp.identity.block = index;
             let multiprocessors = u64::from(common.launch.device.multiprocessors.max(1));
             warp.identity.multiprocessor = (number % multiprocessors) as u32;
@@ -92,20 +105,22 @@ impl Block {
     /// Gives a warp its turn.
     pub(super) fn run(
         &mut self,
-        program: &Program,
-        memory: &mut Memory,
-        state: &mut State,
+        (program, memory, state): (&Program, &mut Memory, &mut State),
+        (shared, peers): (&mut Region, Peers<'_>),
+        (engine, cluster): (&mut CopyEngine, &mut ClusterBarrier),
         warp: u32,
-        quantum: u32,
-        stray: bool,
+        (quantum, stray): (u32, bool),
     ) -> Pause {
         let mut around = Surroundings {
             program,
             memory,
-            shared: &mut self.shared,
+            shared,
+            peers,
+            engine,
+            cluster,
             barriers: &mut self.barriers,
             warpgroups: &mut self.warpgroups,
-            state,
+            state: &mut *state,
         };
         let pause = self.warps[warp as usize].run(&mut around, quantum, stray);
         if pause == Pause::Fault {
@@ -123,6 +138,16 @@ impl Block {
         let ready = u32::from(self.warps[warp as usize].is_ready());
         self.ready = self.ready & !(1 << warp) | ready << warp;
         pause
+    }
+
+    /// Lets those look again who wait so.
+    pub(super) fn wake(&mut self, wait: Wait) {
+        for (at, warp) in self.warps.iter_mut().enumerate() {
+            for group in warp.groups.iter_mut().filter(|group| group.wait == wait) {
+                group.wait = Wait::Ready;
+                self.ready |= 1 << at;
+            }
+        }
     }
 
     /// Lets those look again who waited for others of their warpgroup.
@@ -143,11 +168,15 @@ impl Block {
     }
 
     /// The report for a block in which nothing can go on.
-    pub(super) fn stuck(&self, program: &Program) -> (Fault, Place, Option<(u32, u32)>) {
+    pub(super) fn stuck(
+        &self,
+        program: &Program,
+        cluster: &Cluster,
+    ) -> (Fault, Place, Option<(u32, u32)>) {
         let waits: Vec<String> = self
             .warps
             .iter()
-            .flat_map(|warp| warp.describe(program, &self.barriers, &self.warpgroups))
+            .flat_map(|warp| warp.describe(program, &self.barriers, &self.warpgroups, cluster))
             .collect();
         let blamed =
             self.warps.iter().find(|warp| warp.blame().is_fatal() && !warp.groups.is_empty());
@@ -179,9 +208,5 @@ impl Block {
     pub(super) fn finish(&mut self, state: &mut State) {
         state.counters.barriers += std::mem::take(&mut self.barriers.count);
         state.clocks.end_block(self.number);
-    }
-
-    pub(super) fn shared_traffic(&self) -> crate::memory::SharedTraffic {
-        self.shared.shared_traffic()
     }
 }

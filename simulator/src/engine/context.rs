@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 
 use super::asynchronous::Copies;
+use super::cluster_barrier::ClusterBarrier;
+use super::copy_engine::CopyEngine;
 use super::function::Function;
 use super::instruction::{Flow, Op};
 use super::local::Local;
+use super::peers::Peers;
 use super::random::Random;
 use super::registers::Registers;
 use super::warpgroup::{Pending, Warpgroups};
@@ -83,6 +86,10 @@ pub(super) enum Action {
     Barrier(BarrierUse),
     /// Waits here until the warpgroup's other warps have issued what this one waits for.
     AwaitWarpgroup,
+    /// Waits here until the block's mbarrier at that offset completes a phase.
+    AwaitPhase(u64),
+    /// Waits here until the cluster's barrier completes.
+    AwaitCluster,
     /// On with the next, after others had their turn.
     Yield,
     Fault(Fault),
@@ -119,7 +126,10 @@ pub(super) struct State {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) block: [u32; 3],
-    /// The warp's number in the grid, and in its block.
+    pub(super) block_number: u64,
+    /// The block's rank in its cluster.
+    pub(super) rank: u32,
+    /// The warp's number in the grid, as clocks count, and in its block.
     pub(super) warp: u64,
     pub(super) index: u32,
 }
@@ -131,6 +141,9 @@ pub(super) struct Context<'a> {
     pub(super) program: &'a Program,
     pub(super) memory: &'a mut Memory,
     pub(super) shared: &'a mut Region,
+    pub(super) peers: Peers<'a>,
+    pub(super) engine: &'a mut CopyEngine,
+    pub(super) cluster: &'a mut ClusterBarrier,
     pub(super) state: &'a mut State,
     pub(super) local: &'a mut Local,
     pub(super) copies: &'a mut Copies,

@@ -2,6 +2,7 @@
 
 use super::Program;
 use super::instruction::Op;
+use super::ops_bulk::Bulk;
 use super::ops_matrix::Fragments;
 use super::ops_warpgroup::Multiplication;
 use super::registers::Registers;
@@ -34,6 +35,9 @@ pub(super) struct Function {
     pub(super) fragments: Vec<Fragments>,
     pub(super) multiplications: Vec<Multiplication>,
     pub(super) watched: Watched,
+    pub(super) bulks: Vec<Bulk>,
+    /// It has mbarriers or bulk copies.
+    pub(super) is_asynchronous: bool,
     pub(super) calls: Vec<Call>,
     pub(super) tables: Vec<Vec<u32>>,
     /// Where parameters and results lie in the frame's local memory: offset and bytes.
@@ -74,6 +78,8 @@ pub(super) enum Window {
     Generic,
     Global,
     Shared,
+    /// The shared memory of all blocks of the cluster.
+    Cluster,
     Local,
     /// The kernel's parameters.
     Parameter,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::FUNCTION_BASE;
 use super::decode::{self, Symbols, lay_out};
+use super::peers::MOST_BLOCKS;
 use super::{Kernel, Launch, ParameterLayout, Program};
 use crate::memory::Memory;
 use crate::ptx::{Base, Function, Module, Operand, Space, Type, Variable};
@@ -154,6 +155,7 @@ pub(super) fn load(module: &Module, memory: &mut Memory) -> Result<Program, Stri
             registers: registers_needed(function),
             max_threads: function.max_threads.map_or(1024, |threads| threads.iter().product()),
             const_bytes,
+            cluster: function.required_cluster,
         });
         program.entries.push(Entry {
             function: index as u32,
@@ -236,7 +238,12 @@ fn registers(operands: &[Operand], each: &mut impl FnMut(u32)) {
 }
 
 /// Why the device would not launch this.
-pub(super) fn refusal(kernel: &Kernel, entry: &Entry, launch: &Launch<'_>) -> Option<String> {
+pub(super) fn refusal(
+    kernel: &Kernel,
+    entry: &Entry,
+    launch: &Launch<'_>,
+    cluster: Option<[u32; 3]>,
+) -> Option<String> {
     let threads = launch.block.iter().map(|&n| u64::from(n)).product::<u64>();
     if launch.grid.contains(&0) || launch.block.contains(&0) {
         return Some(format!("grid {:?} of blocks {:?} is empty", launch.grid, launch.block));
@@ -258,6 +265,25 @@ pub(super) fn refusal(kernel: &Kernel, entry: &Entry, launch: &Launch<'_>) -> Op
     if shared > launch.device.max_shared_bytes.into() {
         let most = launch.device.max_shared_bytes;
         return Some(format!("{shared} bytes of shared memory where {most} are the most"));
+    }
+    if let (Some(asked), Some(required)) = (cluster, kernel.cluster)
+        && asked != required
+    {
+        return Some(format!("clusters of {asked:?} where {required:?} are required"));
+    }
+    if let Some(cluster) = cluster.or(kernel.cluster) {
+        let blocks = cluster.iter().map(|&n| u64::from(n)).product::<u64>();
+        let divides = |(&size, extent): (&u32, u32)| size != 0 && extent.is_multiple_of(size);
+        if !cluster.iter().zip(launch.grid).all(divides) || blocks > MOST_BLOCKS.into() {
+            return Some(format!(
+                "clusters of {cluster:?} in a grid of {:?}: divisors, at most {MOST_BLOCKS} blocks",
+                launch.grid
+            ));
+        }
+        if blocks > 1 && launch.device.compute_capability < 90 {
+            let capability = launch.device.compute_capability;
+            return Some(format!("clusters of {cluster:?} on compute capability {capability}"));
+        }
     }
     if launch.parameters.len() != kernel.parameter_bytes as usize {
         let (given, expected) = (launch.parameters.len(), kernel.parameter_bytes);

@@ -4,7 +4,10 @@ mod asynchronous;
 mod barrier;
 mod block;
 mod call;
+mod cluster;
+mod cluster_barrier;
 mod context;
+mod copy_engine;
 mod decode;
 mod descriptor;
 mod fragments;
@@ -14,10 +17,13 @@ mod load;
 mod local;
 mod machine;
 mod matrix_operands;
+mod mbarrier;
 mod ops_approximate;
 mod ops_atomic;
 mod ops_barrier;
 mod ops_bits;
+mod ops_bulk;
+mod ops_cluster;
 mod ops_compare;
 mod ops_control;
 mod ops_convert;
@@ -27,10 +33,12 @@ mod ops_float;
 mod ops_half;
 mod ops_integer;
 mod ops_matrix;
+mod ops_mbarrier;
 mod ops_memory;
 mod ops_round;
 mod ops_warp;
 mod ops_warpgroup;
+mod peers;
 mod products;
 pub(crate) mod random;
 mod registers;
@@ -38,14 +46,17 @@ pub(crate) mod schedule;
 mod special;
 mod step;
 mod stuck;
+mod tensor;
+mod transfer;
 mod warp;
 mod warpgroup;
 
 pub(crate) use ops_approximate::perturbed;
+pub(crate) use peers::MOST_BLOCKS;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::memory::{Clocks, Memory, SharedTraffic, Traffic};
+use crate::memory::{Clocks, ENGINES, Memory, SharedTraffic, Traffic};
 use crate::report::{Kind, Report, Site};
 
 /// A kernel's module made ready to execute on one device.
@@ -177,6 +188,8 @@ pub struct Kernel {
     pub max_threads: u32,
     /// `.const` bytes of the module.
     pub const_bytes: u32,
+    /// Blocks of a cluster in x, y, z, if the kernel requires clusters.
+    pub cluster: Option<[u32; 3]>,
 }
 
 /// Where a parameter lies in [`Launch::parameters`].
@@ -233,12 +246,22 @@ impl Program {
         Site(&instruction, line, &source).to_string()
     }
 
-    /// Executes one launch to its end.
+    /// Executes one launch to its end; in clusters if the kernel requires them.
     pub fn launch(&self, memory: &mut Memory, launch: &Launch<'_>) -> Outcome {
+        self.launch_in_clusters(memory, launch, None)
+    }
+
+    /// The same in clusters of so many blocks in x, y, z.
+    pub fn launch_in_clusters(
+        &self,
+        memory: &mut Memory,
+        launch: &Launch<'_>,
+        cluster: Option<[u32; 3]>,
+    ) -> Outcome {
         let at = self.kernels.iter().position(|kernel| kernel.name == launch.kernel);
         let refusal = match at {
             None => Some(format!("no kernel of that name among {}", self.kernels.len())),
-            Some(at) => load::refusal(&self.kernels[at], &self.entries[at], launch),
+            Some(at) => load::refusal(&self.kernels[at], &self.entries[at], launch, cluster),
         };
         let number = memory.begin_launch();
         if let Some(message) = refusal {
@@ -257,14 +280,24 @@ impl Program {
         }
         let entry = &self.entries[at.unwrap_or(0)];
         let threads = launch.block.iter().product::<u32>();
+        let cluster = cluster.or(self.kernels[at.unwrap_or(0)].cluster);
+        let is_asynchronous = self.functions.iter().any(|function| function.is_asynchronous);
+        let warps = threads.div_ceil(32);
+        let engines = if is_asynchronous { ENGINES } else { 0 };
         let common = block::Common {
             program: self,
             launch,
             function: entry.function,
             static_shared: entry.dynamic_start,
             threads,
+            cluster: cluster.unwrap_or([1; 3]),
+            explicit_cluster: cluster.is_some(),
+            stride: u64::from(warps + engines),
         };
-        let clocks = Clocks::new(number, threads.div_ceil(32));
+        let clocks = match is_asynchronous {
+            true => Clocks::with_engines(number, warps),
+            false => Clocks::new(number, warps),
+        };
         let random = random::Random::new(launch.seed);
         let state = context::State::new(
             clocks,

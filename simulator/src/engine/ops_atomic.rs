@@ -38,7 +38,6 @@ impl<O: Update> Execute for Atomic<O> {
         let mut written = 0;
         let result = by_window(access.window, &base, mask, |window, addresses, mask| {
             let (order, count) = context.state.random.order(mask);
-            let state = &mut *context.state;
             let mut update = |lane: u32, bytes: &mut [u8]| {
                 let mut word = [0; 8];
                 word[..bytes.len()].copy_from_slice(bytes);
@@ -55,8 +54,17 @@ impl<O: Update> Execute for Atomic<O> {
                 warp: context.place.warp,
                 place: function.place(op),
             };
-            let (clocks, findings) = (&mut state.clocks, &mut state.findings);
             let lanes = &order[..count];
+            if window == Window::Cluster {
+                return context.by_rank(addresses, mask, |region, state, addresses, mask| {
+                    let shape = memory::Access { addresses, mask, ..shape.clone() };
+                    let (clocks, findings) = (&mut state.clocks, &mut state.findings);
+                    written |= region.atomic(clocks, &shape, lanes, &mut update, findings)?;
+                    Ok(())
+                });
+            }
+            let state = &mut *context.state;
+            let (clocks, findings) = (&mut state.clocks, &mut state.findings);
             written |= match window {
                 Window::Global => {
                     context.memory.atomic(clocks, &shape, lanes, &mut update, findings)?

@@ -2,6 +2,7 @@
 
 use super::context::{Context, LOCAL_WINDOW, PARAMETER_WINDOW, SHARED_WINDOW};
 use super::instruction::{Execute, Flow, Map1, Map2, Op, operations};
+use super::peers::RANK_SHIFT;
 use super::registers::Cell;
 
 operations! {
@@ -52,17 +53,21 @@ pub(super) struct InWindow;
 impl Execute for InWindow {
     #[inline(always)]
     fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
+        // The block's own memory by its rank in the cluster.
+        let own_window = (SHARED_WINDOW >> RANK_SHIFT) + u64::from(context.peers.rank) + 1;
         let registers = &mut *context.registers;
         let addresses = u64::lanes(registers, op.a);
         let window = match op.b {
             0 => 0..SHARED_WINDOW,
-            1 => SHARED_WINDOW..LOCAL_WINDOW,
-            2 => LOCAL_WINDOW..PARAMETER_WINDOW,
+            1 => SHARED_WINDOW..SHARED_WINDOW + (1 << RANK_SHIFT),
+            2 => SHARED_WINDOW..LOCAL_WINDOW,
+            3 => LOCAL_WINDOW..PARAMETER_WINDOW,
             _ => PARAMETER_WINDOW..PARAMETER_WINDOW + (1 << 40),
         };
         let mut inside = 0;
         for (lane, address) in addresses.iter().enumerate() {
-            inside |= u32::from(window.contains(address)) << lane;
+            let own = op.b == 1 && address >> RANK_SHIFT == own_window;
+            inside |= u32::from(window.contains(address) || own) << lane;
         }
         let valid = registers.valid(op.a);
         registers.write_predicate(op.d, mask, inside, valid);

@@ -1,7 +1,7 @@
 //! `cp.async` and its waits (PTX ISA, "Data Movement and Conversion Instructions: Asynchronous copy").
 
 use super::asynchronous::Copy;
-use super::context::Context;
+use super::context::{Action, Context};
 use super::function::Window;
 use super::instruction::{Execute, Flow, Op};
 use super::ops_memory::{addresses, lanes, read, write};
@@ -89,6 +89,11 @@ pub(super) struct WaitCopies;
 impl Execute for WaitCopies {
     fn execute(context: &mut Context<'_>, op: &Op, mask: u32) -> Flow {
         let left = if op.extra == u64::MAX { None } else { Some(op.extra as u32) };
+        let warp = context.place.warp;
+        let (engine, mut world) = context.world();
+        if let Err(fault) = engine.finish_arrivals(&mut world, warp, mask) {
+            return context.stop(Action::Fault(fault));
+        }
         for (lane, copy) in context.copies.take(mask, left) {
             let mut target = [0; 32];
             target[lane as usize] = copy.to;

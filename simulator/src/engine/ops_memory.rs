@@ -3,6 +3,7 @@
 use super::context::{Context, LOCAL_WINDOW, PARAMETER_WINDOW, SHARED_WINDOW};
 use super::function::{Access, Element, Window};
 use super::instruction::{Execute, Flow, Op};
+use super::peers::RANK_SHIFT;
 use super::registers::{Cell, Registers};
 use crate::memory::{self, AccessFault, Order};
 
@@ -39,11 +40,15 @@ pub(super) fn addresses(
     out
 }
 
+/// Generic addresses of shared memory that name a block of the cluster.
+const FIRST_PEER: u64 = SHARED_WINDOW + (1 << RANK_SHIFT);
+
 /// The window that an address lies in, and where it starts.
 fn window_of(address: u64) -> (Window, u64) {
     match address {
         ..SHARED_WINDOW => (Window::Global, 0),
-        SHARED_WINDOW..LOCAL_WINDOW => (Window::Shared, SHARED_WINDOW),
+        SHARED_WINDOW..FIRST_PEER => (Window::Shared, SHARED_WINDOW),
+        FIRST_PEER..LOCAL_WINDOW => (Window::Cluster, SHARED_WINDOW),
         LOCAL_WINDOW..PARAMETER_WINDOW => (Window::Local, LOCAL_WINDOW),
         _ => (Window::Parameter, 0),
     }
@@ -122,6 +127,16 @@ pub(super) fn read(
     match window {
         Window::Global | Window::Generic => context.memory.load(clocks, &access, out, findings),
         Window::Shared => context.shared.load(clocks, &access, out, findings),
+        Window::Cluster => {
+            let mut written = 0;
+            context.by_rank(addresses, mask, |region, state, addresses, mask| {
+                let access = memory::Access { addresses, mask, bytes, order, warp, place };
+                let (clocks, out) = (&mut state.clocks, &mut *state.data);
+                written |= region.load(clocks, &access, out, &mut state.findings)?;
+                Ok(())
+            })?;
+            Ok(written)
+        }
         Window::Local => {
             check(addresses, mask, bytes, context.local.bytes(), "thread's local memory")?;
             let mut written = 0;
@@ -162,6 +177,11 @@ pub(super) fn write(
             context.memory.store(clocks, &access, data, defined, findings)
         }
         Window::Shared => context.shared.store(clocks, &access, data, defined, findings),
+        Window::Cluster => context.by_rank(addresses, mask, |region, state, addresses, mask| {
+            let access = memory::Access { addresses, mask, bytes, order, warp, place };
+            let (clocks, data) = (&mut state.clocks, &*state.data);
+            region.store(clocks, &access, data, defined, &mut state.findings)
+        }),
         Window::Local => {
             check(addresses, mask, bytes, context.local.bytes(), "thread's local memory")?;
             for lane in lanes(mask) {

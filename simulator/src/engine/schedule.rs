@@ -18,8 +18,19 @@ pub(crate) trait Machine {
     fn new_block(&self) -> Self::Block;
     /// Begins the block of that number. False: it cannot, which was reported.
     fn start(&mut self, block: &mut Self::Block, number: u64) -> bool;
+    /// Chooses, where a block is several that run together, which of them is next.
+    fn turn(&mut self, _block: &mut Self::Block, _random: &mut Random) {}
     /// Bits of the block's warps that can go on.
     fn ready(block: &Self::Block) -> u32;
+    /// No warp can go on.
+    fn is_stuck(block: &Self::Block) -> bool {
+        Self::ready(block) == 0
+    }
+    /// No warp can go on: lets something happen that was on its way. None: there is nothing. False: a
+    /// fault, which was reported.
+    fn settle(&mut self, _block: &mut Self::Block) -> Option<bool> {
+        None
+    }
     fn is_done(block: &Self::Block) -> bool;
     /// Gives a warp its turn; `stray` lets another group than the lowest go first.
     fn run(&mut self, block: &mut Self::Block, warp: u32, quantum: u32, stray: bool) -> Pause;
@@ -191,6 +202,7 @@ pub(crate) fn run<M: Machine>(machine: &mut M, mut random: Random) {
         }
         let at = random.below(resident.len() as u32) as usize;
         let block = &mut resident[at];
+        machine.turn(block, &mut random);
         let warp = schedule.pick(M::ready(block), &mut random);
         let stray = schedule.is_stray(&mut random);
         let quantum = schedule.quantum(&mut random);
@@ -206,9 +218,17 @@ pub(crate) fn run<M: Machine>(machine: &mut M, mut random: Random) {
             machine.finish(&mut block);
             spare.push(block);
             since_progress = 0;
-        } else if M::ready(block) == 0 {
-            machine.stuck(block);
-            break;
+        } else if M::is_stuck(block) {
+            let mut settled = Some(true);
+            while settled == Some(true) && M::is_stuck(block) {
+                settled = machine.settle(block);
+            }
+            if settled != Some(true) {
+                if settled.is_none() {
+                    machine.stuck(block);
+                }
+                break;
+            }
         }
         if since_progress > patience && (wanted as u64) < most && waiting.peek().is_some() {
             // What is in flight may wait for a block that is not.

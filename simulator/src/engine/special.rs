@@ -8,6 +8,12 @@ pub(super) enum Special {
     Threads(usize),
     Block(usize),
     Blocks(usize),
+    Cluster(usize),
+    Clusters(usize),
+    BlockOfCluster(usize),
+    BlocksOfCluster(usize),
+    Rank,
+    Ranks,
     Lane,
     Warp,
     Warps,
@@ -36,6 +42,8 @@ pub(super) enum LaneMask {
 pub(super) struct Identity {
     pub(super) block: [u32; 3],
     pub(super) grid: [u32; 3],
+    pub(super) cluster: [u32; 3],
+    pub(super) rank: u32,
     pub(super) threads: [u32; 3],
     pub(super) warp: u32,
     pub(super) multiprocessor: u32,
@@ -57,18 +65,19 @@ pub(super) fn named(name: &str) -> Option<Result<Special, u64>> {
     if let Some(axis) = axis(name, "ntid") {
         return Some(Ok(Special::Threads(axis)));
     }
-    // Without clusters, each block is a cluster of one.
-    if let Some(axis) = axis(name, "ctaid").or(axis(name, "clusterid")) {
-        return Some(Ok(Special::Block(axis)));
-    }
-    if let Some(axis) = axis(name, "nctaid").or(axis(name, "nclusterid")) {
-        return Some(Ok(Special::Blocks(axis)));
-    }
-    if axis(name, "cluster_ctaid").is_some() {
-        return Some(Err(0));
-    }
-    if axis(name, "cluster_nctaid").is_some() {
-        return Some(Err(1));
+    type Axis = fn(usize) -> Special;
+    let by_axis: [(&str, Axis); 6] = [
+        ("ctaid", Special::Block),
+        ("nctaid", Special::Blocks),
+        ("clusterid", Special::Cluster),
+        ("nclusterid", Special::Clusters),
+        ("cluster_ctaid", Special::BlockOfCluster),
+        ("cluster_nctaid", Special::BlocksOfCluster),
+    ];
+    for (stem, special) in by_axis {
+        if let Some(axis) = axis(name, stem) {
+            return Some(Ok(special(axis)));
+        }
     }
     Some(Ok(match name {
         "laneid" => Special::Lane,
@@ -83,8 +92,9 @@ pub(super) fn named(name: &str) -> Option<Result<Special, u64>> {
         "nsmid" => Special::Multiprocessors,
         "dynamic_smem_size" => Special::DynamicShared,
         "total_smem_size" => Special::TotalShared,
-        "cluster_ctarank" | "gridid" => return Some(Err(0)),
-        "cluster_nctarank" => return Some(Err(1)),
+        "cluster_ctarank" => Special::Rank,
+        "cluster_nctarank" => Special::Ranks,
+        "gridid" => return Some(Err(0)),
         _ => return None,
     }))
 }
@@ -106,6 +116,12 @@ pub(super) fn fill(
             Special::Threads(axis) => identity.threads[axis],
             Special::Block(axis) => identity.block[axis],
             Special::Blocks(axis) => identity.grid[axis],
+            Special::Cluster(axis) => identity.block[axis] / identity.cluster[axis],
+            Special::Clusters(axis) => identity.grid[axis] / identity.cluster[axis],
+            Special::BlockOfCluster(axis) => identity.block[axis] % identity.cluster[axis],
+            Special::BlocksOfCluster(axis) => identity.cluster[axis],
+            Special::Rank => identity.rank,
+            Special::Ranks => identity.cluster.iter().product(),
             Special::Lane => lane,
             Special::Warp => identity.warp,
             Special::Warps => threads.div_ceil(32),

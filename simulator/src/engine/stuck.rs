@@ -2,6 +2,7 @@
 
 use super::Program;
 use super::barrier::Barriers;
+use super::cluster::Cluster;
 use super::warp::{Group, Wait, Warp};
 use super::warpgroup::Warpgroups;
 use crate::report::Kind;
@@ -13,6 +14,7 @@ impl Warp {
         program: &Program,
         barriers: &Barriers,
         warpgroups: &Warpgroups,
+        cluster: &Cluster,
     ) -> Vec<String> {
         let describe = |group: &Group| {
             let function = &program.functions[self.frames[group.frame as usize].function as usize];
@@ -21,6 +23,7 @@ impl Warp {
             let why = match group.wait {
                 Wait::Ready => String::from("nothing"),
                 Wait::Barrier(id) => barriers.describe(id),
+                wait @ (Wait::Phase(_) | Wait::Cluster) => cluster.describe(self.place.rank, wait),
                 Wait::Warpgroup => warpgroups.describe(self.place.index),
                 Wait::Meeting(meeting) => {
                     let missing = meeting.members & self.live & !group.mask;

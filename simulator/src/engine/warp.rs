@@ -3,10 +3,13 @@
 use super::Program;
 use super::asynchronous::Copies;
 use super::barrier::Barriers;
+use super::cluster_barrier::ClusterBarrier;
 use super::context::{Action, BarrierUse, Context, Fault, Meeting, Place, State};
+use super::copy_engine::CopyEngine;
 use super::function::Function;
 use super::instruction::{Op, Result as Destination};
 use super::local::Local;
+use super::peers::Peers;
 use super::registers::Registers;
 use super::schedule::Pause;
 use super::special::{self, Identity};
@@ -23,6 +26,10 @@ pub(super) enum Wait {
     Barrier(u32),
     /// For the warpgroup's other warps.
     Warpgroup,
+    /// For the phase of the block's mbarrier at that offset.
+    Phase(u64),
+    /// For the cluster's barrier.
+    Cluster,
 }
 
 /// Lanes at one place.
@@ -63,6 +70,9 @@ pub(super) struct Surroundings<'a> {
     pub(super) program: &'a Program,
     pub(super) memory: &'a mut Memory,
     pub(super) shared: &'a mut Region,
+    pub(super) peers: Peers<'a>,
+    pub(super) engine: &'a mut CopyEngine,
+    pub(super) cluster: &'a mut ClusterBarrier,
     pub(super) barriers: &'a mut Barriers,
     pub(super) warpgroups: &'a mut Warpgroups,
     pub(super) state: &'a mut State,
@@ -168,6 +178,9 @@ impl Warp {
                 program: around.program,
                 memory: around.memory,
                 shared: around.shared,
+                peers: around.peers.again(),
+                engine: around.engine,
+                cluster: around.cluster,
                 state: around.state,
                 local: &mut self.local,
                 copies: &mut self.copies,
@@ -245,7 +258,9 @@ impl Warp {
         self.groups
             .iter()
             .filter(|other| other.frame == group.frame && other.pc > group.pc)
-            .filter(|other| !matches!(other.wait, Wait::Barrier(_)))
+            .filter(|other| {
+                !matches!(other.wait, Wait::Barrier(_) | Wait::Phase(_) | Wait::Cluster)
+            })
             .map(|other| other.pc)
             .min()
             .unwrap_or(u32::MAX)
@@ -274,6 +289,7 @@ impl Warp {
                 self.live &= !lanes;
                 self.place_group(Group { mask: group.mask & !lanes, ..next });
                 around.barriers.exit(lanes);
+                around.cluster.exit(self.place.warp, lanes);
                 self.recheck_meetings(around);
             }
             Action::Call { lanes, function, site } => {
@@ -300,6 +316,15 @@ impl Warp {
             Action::Barrier(how) => {
                 self.place_group(Group { mask: group.mask & !how.lanes, ..next });
                 self.arrive(around, group, op, how)?;
+            }
+            Action::AwaitPhase(offset) => {
+                // It is issued again, and counted then.
+                around.state.counters.warp_instructions -= u64::from(op.counts);
+                self.place_group(Group { wait: Wait::Phase(offset), ..group });
+            }
+            Action::AwaitCluster => {
+                around.state.counters.warp_instructions -= u64::from(op.counts);
+                self.place_group(Group { wait: Wait::Cluster, ..group });
             }
             Action::AwaitWarpgroup => {
                 self.place_group(Group { wait: Wait::Warpgroup, ..group });

@@ -18,11 +18,14 @@
 //! floor, tells of nearly all stamps of the block that they are known. A warp knows the epochs of
 //! its block's warps as a row of numbers, those of other blocks as [`Knowledge`].
 
+mod engines;
+
 use std::collections::HashMap;
 
 use super::knowledge::Knowledge;
 use super::stamp::{self, LAST_EPOCH, Sight};
 use super::streams::Now;
+pub use engines::{ENGINES, Mark};
 
 /// What a barrier carries from those who arrive to those who leave. Each phase of a barrier starts
 /// with an empty one.
@@ -37,6 +40,8 @@ pub struct Fence {
 #[derive(Debug)]
 struct Warp {
     epoch: u32,
+    /// Warps of the block, without its engines.
+    peers: usize,
     /// The least of what the warp knows of its block's warps.
     floor: u32,
     /// By warp of the block: the epoch known. Of itself: what all its lanes know.
@@ -48,6 +53,8 @@ struct Warp {
     released: Option<Knowledge>,
     /// By knowing lane and known lane: the epoch. Empty until a part of the warp synchronises.
     lanes: Option<Box<[[u32; 32]; 32]>>,
+    /// By lane: the epoch of the last `fence.proxy.async`. Empty until the first.
+    proxied: Option<Box<[u32; 32]>>,
 }
 
 #[derive(Debug)]
@@ -58,13 +65,16 @@ struct Block {
     warps: Vec<Warp>,
 }
 
-/// The clocks of one launch. Warps are numbered through the grid: block * warps per block + warp.
+/// The clocks of one launch. Warps are numbered through the grid: block * warps per block + warp. Engines,
+/// which make asynchronous copies, count as further warps of their block.
 ///
 /// The accesses of warps from 2^32 on are not told apart from those 2^32 before.
 #[derive(Debug)]
 pub struct Clocks {
     now: Now,
+    /// With the engines.
     warps_per_block: u32,
+    engines: u32,
     blocks: Vec<Block>,
     by_number: HashMap<u64, usize>,
     /// The block last asked for, and its place in `blocks`.
@@ -83,6 +93,7 @@ impl Clocks {
         Clocks {
             now,
             warps_per_block: warps_per_block.max(1),
+            engines: 0,
             blocks: Vec::new(),
             by_number: HashMap::new(),
             last: (u64::MAX, 0),
@@ -101,15 +112,18 @@ impl Clocks {
     /// The block's warps start; blocks that run at a time are started before their first access.
     pub fn start_block(&mut self, block: u64) {
         let count = self.warps_per_block as usize;
+        let peers = count - self.engines as usize;
         let warps = (0..count)
             .map(|_| Warp {
                 epoch: self.first_epoch,
+                peers,
                 floor: 0,
                 known: vec![0; count],
                 far: Knowledge::default(),
                 pending: Knowledge::default(),
                 released: None,
                 lanes: None,
+                proxied: None,
             })
             .collect();
         let fresh = Block { number: block, counter: self.first_epoch, warps };
@@ -236,7 +250,7 @@ impl Clocks {
             own: own.known[index].into(),
             floor: own.floor.into(),
             first_warp: (warp - index as u64) & u64::from(u32::MAX),
-            warps: self.warps_per_block.into(),
+            warps: (self.warps_per_block - self.engines).into(),
         }
     }
 
@@ -301,6 +315,9 @@ impl Clocks {
         let (block, lane) = (other / per_block, stamp::lane_of(stamp));
         let several = if stamp & stamp::SEVERAL == 0 { "" } else { " and others" };
         let lane = if self.halves { format!("{lane} or {}", lane + 32) } else { lane.to_string() };
+        if let Some(words) = self.engine_words(other % per_block, block, what, warp) {
+            return words;
+        }
         let missing = if other == warp {
             "the same warp, no __syncwarp between"
         } else if block == warp / per_block {
@@ -412,6 +429,6 @@ impl Warp {
     }
 
     fn refresh(&mut self) {
-        self.floor = self.known.iter().copied().min().unwrap_or(0);
+        self.floor = self.known[..self.peers].iter().copied().min().unwrap_or(0);
     }
 }

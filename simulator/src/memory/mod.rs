@@ -18,7 +18,7 @@ mod streams;
 mod traffic;
 pub(crate) mod window;
 
-pub use clocks::{Clocks, Fence};
+pub use clocks::{Clocks, ENGINES, Fence, Mark};
 pub use global::{Memory, MemoryError};
 pub use region::{Access, AccessFault, Finding, Order, Region};
 pub use streams::{Known, Now, Places, Work};

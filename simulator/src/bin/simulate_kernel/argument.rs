@@ -1,6 +1,7 @@
 //! Kernel arguments: how they are written, and the bytes that a kernel gets.
 
 use expertile_simulator::engine::ParameterLayout;
+use expertile_simulator::tensor_map::Tiled;
 
 use super::buffer::Buffers;
 use super::number::Type;
@@ -14,6 +15,8 @@ enum Argument {
     Number(Vec<u8>),
     /// The address of the buffer of that number.
     Pointer(usize),
+    /// A tensor map of the buffer of that number.
+    Map(usize, Tiled),
     Struct(Vec<Argument>),
 }
 
@@ -73,7 +76,10 @@ impl Argument {
         let (kind, rest) = text.split_once(':').ok_or("no type: TYPE:VALUE is expected")?;
         match kind {
             "out" | "zero" | "rand" => buffers.room(text, kind, rest).map(Argument::Pointer),
-            "tma" => Err(tensor_map::refusal(rest)),
+            "tma" => {
+                let (file, map) = tensor_map::read(rest)?;
+                Ok(Argument::Map(buffers.file(file)?, map))
+            }
             "struct" => {
                 if depth == DEEPEST {
                     return Err(format!("structs in more than {DEEPEST} others"));
@@ -93,6 +99,7 @@ impl Argument {
         match self {
             Argument::Number(bytes) => bytes.len(),
             Argument::Pointer(_) => 8,
+            Argument::Map(..) => 64,
             Argument::Struct(fields) => fields.iter().map(Argument::align).max().unwrap_or(1),
         }
     }
@@ -103,6 +110,9 @@ impl Argument {
         match self {
             Argument::Number(value) => bytes.extend(value),
             Argument::Pointer(buffer) => bytes.extend(addresses[*buffer].to_le_bytes()),
+            Argument::Map(buffer, map) => {
+                bytes.extend(Tiled { address: addresses[*buffer], ..map.clone() }.encode());
+            }
             Argument::Struct(fields) => {
                 fields.iter().for_each(|field| field.append(bytes, addresses));
                 bytes.resize(bytes.len().next_multiple_of(self.align()), 0);

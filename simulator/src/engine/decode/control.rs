@@ -66,6 +66,15 @@ impl Decoder<'_> {
                 self.effect::<Nothing>([0; 4], 0);
                 Ok(())
             }
+            "griddepcontrol" => {
+                // A launch starts when what is before it is done.
+                if m.one_of(&["launch_dependents", "wait"]).is_none() {
+                    return Err(String::from("this form is not modelled"));
+                }
+                self.effect::<Nothing>([0; 4], 0);
+                Ok(())
+            }
+            "barrier" if m.flag("cluster") => self.cluster_barrier(m, ops),
             "bar" | "barrier" => self.barrier(name, m, ops),
             _ => Err(String::from("this instruction is not modelled")),
         }

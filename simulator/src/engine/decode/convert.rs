@@ -1,6 +1,7 @@
 //! Moves and conversions.
 
 use super::super::instruction::{Map1, Map2, Unary};
+use super::super::ops_cluster::IsExplicit;
 use super::super::ops_convert::*;
 use super::super::ops_half::{Bf16ToF32, F16ToF32};
 use super::modifiers::Modifiers;
@@ -22,9 +23,10 @@ impl Decoder<'_> {
                 let space = m.next().ok_or("it has no space")?;
                 let window = match space {
                     "global" | "const" => 0,
-                    "shared" | "shared::cta" | "shared::cluster" => 1,
-                    "local" => 2,
-                    _ => 3,
+                    "shared" | "shared::cta" => 1,
+                    "shared::cluster" => 2,
+                    "local" => 3,
+                    _ => 4,
                 };
                 let [to, from] = exactly(ops)?;
                 let a = self.source(from, Type::U64)?;
@@ -54,6 +56,11 @@ impl Decoder<'_> {
         match (to, from) {
             (Operand::Vector(parts), from) => self.unpack(ty, parts, from),
             (to, Operand::Vector(parts)) => self.pack(ty, to, parts),
+            (to, Operand::Special(name)) if name == "is_explicit_cluster" => {
+                let d = self.predicate_destination(to)?;
+                self.predicate_result::<IsExplicit>([d, 0, 0, 0], 0);
+                Ok(())
+            }
             _ if ty == Type::Pred => {
                 let (a, negated) = self.predicate(from)?;
                 let d = self.predicate_destination(to)?;
@@ -174,8 +181,8 @@ impl Decoder<'_> {
         match (space, to_space) {
             // Parameters have their generic address from the start.
             ("global" | "const" | "param", _) => self.copy(true, d, a),
-            ("shared" | "shared::cta", true) => self.emit1::<ToShared>(d, a),
-            ("shared" | "shared::cta", false) => self.emit1::<FromShared>(d, a),
+            ("shared" | "shared::cta" | "shared::cluster", true) => self.emit1::<ToShared>(d, a),
+            ("shared" | "shared::cta" | "shared::cluster", false) => self.emit1::<FromShared>(d, a),
             ("local", true) => self.emit1::<ToLocal>(d, a),
             ("local", false) => self.emit1::<FromLocal>(d, a),
             _ => return Err(format!(".{space} is not modelled here")),

@@ -62,13 +62,13 @@ fn order(m: &mut Modifiers<'_>) -> Result<Order, String> {
 }
 
 impl Decoder<'_> {
-    fn space(&self, m: &mut Modifiers<'_>) -> Result<Window, String> {
+    pub(super) fn space(&self, m: &mut Modifiers<'_>) -> Result<Window, String> {
         Ok(match m.one_of(&SPACES) {
             None => Window::Generic,
             Some("global" | "const") => Window::Global,
             Some("shared" | "shared::cta") => Window::Shared,
             Some("local") => Window::Local,
-            Some("shared::cluster") => return Err(String::from("clusters are not modelled")),
+            Some("shared::cluster") => Window::Cluster,
             Some(_) if self.source.entry => Window::Parameter,
             Some(_) => Window::Local,
         })
@@ -156,18 +156,10 @@ impl Decoder<'_> {
         match name {
             "ld" | "ldu" | "st" => self.load_or_store(name != "st", m, ops),
             "atom" | "red" => self.atomic(name, m, ops),
-            "fence" | "membar" => {
-                if m.flag("proxy::async") || m.flag("proxy") && m.starting("async").is_some() {
-                    while m.next().is_some() {}
-                    self.effect::<Nothing>([0; 4], 0);
-                    return Ok(());
-                }
-                if m.starting("proxy").is_some() {
-                    return Err(String::from("proxies are not modelled"));
-                }
+            "fence" | "membar" => self.fence(m),
+            "prefetch" if m.flag("tensormap") => {
                 while m.next().is_some() {}
-                self.effect::<Fence>([0; 4], 0);
-                Ok(())
+                self.prefetch_map(ops)
             }
             "prefetch" | "prefetchu" | "applypriority" | "discard" => {
                 if name == "discard" {
@@ -194,6 +186,9 @@ impl Decoder<'_> {
         m: &mut Modifiers<'_>,
         ops: &[Operand],
     ) -> Result<(), String> {
+        if m.flag("async") {
+            return Err(String::from("stores that complete an mbarrier are not modelled"));
+        }
         let ty = m.ty()?;
         let order = order(m)?;
         let window = self.space(m)?;
@@ -302,10 +297,14 @@ impl Decoder<'_> {
     }
 
     fn copy_async(&mut self, m: &mut Modifiers<'_>, ops: &[Operand]) -> Result<(), String> {
-        if m.next() != Some("async") {
-            return Err(String::from("this copy is not modelled"));
+        match m.next() {
+            Some("async") => {}
+            Some("reduce") => return Err(String::from("reductions by copies are not modelled")),
+            _ => return Err(String::from("this copy is not modelled")),
         }
         match m.next() {
+            Some("bulk") => return self.bulk(m, ops),
+            Some("mbarrier") => return self.arrival_of_copies(m, ops),
             Some("commit_group") => self.effect::<CommitCopies>([0; 4], 0),
             Some("wait_all") => self.effect::<WaitCopies>([0; 4], u64::MAX),
             Some("wait_group") => {

@@ -3,6 +3,7 @@
 
 mod arithmetic;
 mod bits;
+mod bulk;
 mod control;
 mod convert;
 mod cvt;
@@ -199,6 +200,8 @@ impl<'a> Decoder<'a> {
                 fragments: Vec::new(),
                 multiplications: Vec::new(),
                 watched: Watched::default(),
+                bulks: Vec::new(),
+                is_asynchronous: false,
                 calls: Vec::new(),
                 tables: Vec::new(),
                 parameters,
@@ -271,6 +274,8 @@ impl<'a> Decoder<'a> {
             "shfl" | "vote" | "match" | "redux" | "activemask" | "elect" => {
                 self.exchange(name, m, operands)?;
             }
+            "mbarrier" => self.mbarrier(m, operands)?,
+            "mapa" | "getctarank" => self.map_address(name, m, operands)?,
             "mma" | "ldmatrix" | "stmatrix" | "movmatrix" => self.matrix(name, m, operands)?,
             "wgmma" | "setmaxnreg" => self.warpgroup(name, m, operands)?,
             "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "brkpt" | "nanosleep" | "bar"

@@ -1,0 +1,45 @@
+//! Tensor maps of files, and clusters.
+
+use std::path::Path;
+
+use expertile_simulator::nvcc;
+
+use super::bench::{folder, is_there, read, tool, write};
+
+fn source(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/asynchronous").join(name)
+}
+
+#[test]
+fn a_tensor_is_stored_and_loaded() {
+    if !is_there(nvcc::find(), "cuda") {
+        return;
+    }
+    let folder = folder("tensor_maps");
+    write(&folder.join("tiles.bin"), [[0; 4]; 32 * 40].into_iter());
+    let words = "store --block 64 --shared 4096 --runs 5 tma:@tiles.bin:32,39:128:32,8:4:0 i32:5";
+    tool(&folder, &source("kernels.cu"), &format!("{words} i32:0")).clean();
+    let expected = (0..32 * 40).map(|at| if at < 32 * 39 { at as f32 } else { 0.0 });
+    assert_eq!(read(&folder.join("tiles.bin")), expected.collect::<Vec<f32>>());
+    // No proxy fence.
+    tool(&folder, &source("kernels.cu"), &format!("{words} i32:7")).found("no fence.proxy.async");
+    let words = "ring --block 96 --shared 6144 tma:@tiles.bin:ro:32,32:128:32,16:4:0 i32:2 i32:0";
+    let said = tool(&folder, &source("kernels.cu"), &format!("{words} out:f32:64")).clean();
+    let sum = (0..16).map(|row| 64 * row).sum::<i32>();
+    assert!(said.out.starts_with(&format!("out:f32:64: {sum} {} ", sum + 16)), "{said:?}");
+}
+
+#[test]
+fn blocks_run_in_clusters() {
+    if !is_there(nvcc::find(), "cuda") {
+        return;
+    }
+    let (folder, source) = (folder("clusters"), source("clusters.cu"));
+    let words = "exchange --grid 4 --block 64 i32:0 out:u32:256";
+    let said = tool(&folder, &source, &format!("{words} --cluster 2 --runs 3")).clean();
+    // The first block has what the second wrote; 63 threads of two blocks counted.
+    let first = 64 + (126 << 16);
+    assert!(said.out.starts_with(&format!("out:u32:256: {first} {} ", first + 1)), "{said:?}");
+    tool(&folder, &source, &format!("{words} --cluster 3"))
+        .found("clusters of [3, 1, 1] in a grid of [4, 1, 1]");
+}
