@@ -3,6 +3,7 @@
 use super::decode::{Architecture, decode};
 use super::instruction::{Form, Format, Instruction, NONE, Operand, Sdwa, Type, VECTOR};
 use super::lines::Line;
+use super::matrix;
 use super::object::Description;
 use super::opcodes::Opcode;
 use super::text::text;
@@ -99,7 +100,9 @@ fn is_modelled(i: &Instruction) -> bool {
     let halves = i.format == Format::Vop3
         && i.op_sel != 0
         && !matches!(i.opcode, Opcode::v_pack_b32_f16 | Opcode::v_fma_f16);
+    let strange_matrix = i.format == Format::Matrix && !matrix::is_modelled(i);
     !(short_constant
+        || strange_matrix
         || integer_signs
         || halves
         || sources.iter().any(strange)

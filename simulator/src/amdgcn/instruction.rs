@@ -17,6 +17,8 @@ pub(super) enum Format {
     Vopc,
     Vop3,
     Vop3p,
+    /// Matrix instructions, of the same encoding as packed ones.
+    Matrix,
     Ds,
     Flat,
     Other,
@@ -93,10 +95,11 @@ pub(super) struct Instruction {
     pub(super) sources: u8,
     pub(super) literal: u32,
     pub(super) float: Float,
-    /// By source. Packed instructions: of the low half.
+    /// By source. Packed instructions: of the low half. Matrix instructions: blgp.
     pub(super) neg: u8,
-    /// By source. Packed instructions: the signs of the high half.
+    /// By source. Packed instructions: the signs of the high half. Matrix instructions: cbsz.
     pub(super) abs: u8,
+    /// Matrix instructions: abid.
     pub(super) op_sel: u8,
     pub(super) op_sel_hi: u8,
     pub(super) clamp: bool,

@@ -2,7 +2,7 @@
 //!
 //! Sources: AMD, "CDNA3 Instruction Set Architecture", chapters 12 and 13, and "CDNA2 Instruction Set
 //! Architecture"; each row is compared with LLVM's disassembler by a test. The operands are sizes in
-//! dwords, the result's first: `"212"` takes one dword and two into two. `0` is no result, `g` 16.
+//! dwords, the result's first: `"212"` takes one dword and two into two. `0` is no result, `g` 16, `w` 32.
 
 /// The architectures that a row is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +187,40 @@ opcodes! {
         0x30 v_pk_fma_f32 "2222" ALL; 0x31 v_pk_mul_f32 "222" ALL; 0x32 v_pk_add_f32 "222" ALL;
         0x33 v_pk_mov_b32 "222" ALL;
         0x58 v_accvgpr_read_b32 "11" ALL; 0x59 v_accvgpr_write_b32 "11" ALL;
+        0x35 v_mfma_f32_16x16x32_bf16 "4444" GFX950;
+        0x37 v_mfma_f32_32x32x16_bf16 "g44g" GFX950;
+        0x40 v_mfma_f32_32x32x1f32 "w11w" GFX90A;
+        0x40 v_mfma_f32_32x32x1_2b_f32 "w11w" GFX940;
+        0x41 v_mfma_f32_16x16x1f32 "g11g" GFX90A;
+        0x41 v_mfma_f32_16x16x1_4b_f32 "g11g" GFX940;
+        0x42 v_mfma_f32_4x4x1f32 "4114" GFX90A;
+        0x42 v_mfma_f32_4x4x1_16b_f32 "4114" GFX940;
+        0x44 v_mfma_f32_32x32x2f32 "g11g" GFX90A;
+        0x44 v_mfma_f32_32x32x2_f32 "g11g" GFX940;
+        0x45 v_mfma_f32_16x16x4f32 "4114" GFX90A;
+        0x45 v_mfma_f32_16x16x4_f32 "4114" GFX940;
+        0x48 v_mfma_f32_32x32x4f16 "w22w" GFX90A;
+        0x48 v_mfma_f32_32x32x4_2b_f16 "w22w" GFX940;
+        0x49 v_mfma_f32_16x16x4f16 "g22g" GFX90A;
+        0x49 v_mfma_f32_16x16x4_4b_f16 "g22g" GFX940;
+        0x4a v_mfma_f32_4x4x4f16 "4224" GFX90A;
+        0x4a v_mfma_f32_4x4x4_16b_f16 "4224" GFX940;
+        0x4c v_mfma_f32_32x32x8f16 "g22g" GFX90A;
+        0x4c v_mfma_f32_32x32x8_f16 "g22g" GFX940;
+        0x4d v_mfma_f32_16x16x16f16 "4224" GFX90A;
+        0x4d v_mfma_f32_16x16x16_f16 "4224" GFX940;
+        0x54 v_mfma_f32_16x16x32_f16 "4444" GFX950;
+        0x55 v_mfma_f32_32x32x16_f16 "g44g" GFX950;
+        0x5d v_mfma_f32_32x32x4_2b_bf16 "w22w" GFX940;
+        0x5e v_mfma_f32_16x16x4_4b_bf16 "g22g" GFX940;
+        0x5f v_mfma_f32_4x4x4_16b_bf16 "4224" GFX940;
+        0x60 v_mfma_f32_32x32x8_bf16 "g22g" GFX940;
+        0x61 v_mfma_f32_16x16x16_bf16 "4224" GFX940;
+        0x63 v_mfma_f32_32x32x4bf16_1k "w22w" GFX90A;
+        0x64 v_mfma_f32_16x16x4bf16_1k "g22g" GFX90A;
+        0x65 v_mfma_f32_4x4x4bf16_1k "4224" GFX90A;
+        0x66 v_mfma_f32_32x32x8bf16_1k "g22g" GFX90A;
+        0x67 v_mfma_f32_16x16x16bf16_1k "4224" GFX90A;
     }
     DS {
         0x0 ds_add_u32 "1" ALL; 0x1 ds_sub_u32 "1" ALL; 0x3 ds_inc_u32 "1" ALL;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::instruction::{ACCUMULATION, EXEC, Instruction, LITERAL, Operand, SCC, VCC, VECTOR};
 use super::instruction::{Float, NONE};
+use super::matrix::Recent;
 use super::pending::Item;
 
 /// A value of each lane.
@@ -64,6 +65,10 @@ pub(super) struct Wave {
     /// Memory instructions by the counter that waits for them, oldest first.
     pub(super) vector_memory: VecDeque<Item>,
     pub(super) local_memory: VecDeque<Item>,
+    /// Matrix instructions that may be on their way.
+    pub(super) recent: Vec<Recent>,
+    /// The last instruction and the one before.
+    pub(super) trail: [u32; 2],
 }
 
 /// The operand as an index of a vector register, if it is one.
@@ -101,6 +106,8 @@ impl Wave {
             moved: ([0; 64], 0),
             vector_memory: VecDeque::new(),
             local_memory: VecDeque::new(),
+            recent: Vec::new(),
+            trail: [u32::MAX; 2],
         }
     }
 
@@ -118,6 +125,8 @@ impl Wave {
         self.status = Status::Ready;
         self.vector_memory.clear();
         self.local_memory.clear();
+        self.recent.clear();
+        self.trail = [u32::MAX; 2];
     }
 
     #[inline(always)]

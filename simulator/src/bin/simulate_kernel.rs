@@ -187,4 +187,7 @@ fn show(counters: &Counters) {
         "shared: {} instructions, {} passes, {} of them bank conflicts",
         shared.instructions, shared.passes, shared.conflicts
     );
+    for (shape, count) in &counters.matrix {
+        println!("matrix: {count} instructions {shape}");
+    }
 }

@@ -50,6 +50,7 @@ pub(crate) struct Counted {
     blocks: u64,
     barriers: u64,
     shared: SharedTraffic,
+    matrix: BTreeMap<String, u64>,
     traffic: Traffic,
     allocations: BTreeMap<u64, Traffic>,
 }
@@ -111,6 +112,7 @@ impl Record {
             blocks: counters.blocks,
             barriers: counters.barriers,
             shared: counters.shared,
+            matrix: counters.matrix.clone(),
             traffic: counters.traffic,
             allocations: counters.traffic_by_allocation.iter().copied().collect(),
         };
@@ -156,6 +158,9 @@ impl Counted {
         self.blocks += other.blocks;
         self.barriers += other.barriers;
         self.shared.add(&other.shared);
+        for (shape, count) in &other.matrix {
+            *self.matrix.entry(shape.clone()).or_default() += count;
+        }
         add(&mut self.traffic, &other.traffic);
         for (&address, traffic) in &other.allocations {
             add(self.allocations.entry(address).or_default(), traffic);
@@ -174,6 +179,7 @@ impl Counted {
             format!("shared.passes {}", self.shared.passes),
             format!("shared.conflicts {}", self.shared.conflicts),
         ];
+        lines.extend(self.matrix.iter().map(|(shape, count)| format!("matrix.{shape} {count}")));
         traffic_lines(&mut lines, "global", &self.traffic);
         for (address, traffic) in &self.allocations {
             traffic_lines(&mut lines, &format!("{address:#x}"), traffic);

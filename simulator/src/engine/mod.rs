@@ -112,6 +112,8 @@ pub struct Counters {
     pub traffic_by_allocation: Vec<(u64, Traffic)>,
     /// Shared memory.
     pub shared: SharedTraffic,
+    /// Matrix instructions by shape, one for each wave: `m16n16k16.bf16`.
+    pub matrix: BTreeMap<String, u64>,
 }
 
 /// What the host can ask about a kernel.

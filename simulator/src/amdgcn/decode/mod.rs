@@ -89,7 +89,7 @@ struct Decoder<'a> {
 
 /// The sizes of a row's operands.
 fn sizes(instruction: &mut Instruction, shape: &str) {
-    let size = |c: char| c.to_digit(17).unwrap_or(0) as u8;
+    let size = |c: char| c.to_digit(33).unwrap_or(0) as u8;
     let mut sizes = shape.chars().map(size);
     instruction.dst_dwords = sizes.next().unwrap_or(0);
     for (at, size) in sizes.enumerate() {

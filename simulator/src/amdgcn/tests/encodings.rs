@@ -174,7 +174,7 @@ impl Random {
 pub(super) fn words(encoding: Encoding, row: &Row, random: &mut Random) -> [u32; 3] {
     let code = u32::from(row.code);
     let r = random;
-    let mut sizes = row.shape.chars().map(|c| c.to_digit(17).unwrap_or(0)).chain([1; 4]);
+    let mut sizes = row.shape.chars().map(|c| c.to_digit(33).unwrap_or(0)).chain([1; 4]);
     let [dst, a, b, c] = [0; 4].map(|_| sizes.next().unwrap_or(1).max(1));
     let name = format!("{:?}", row.opcode);
     let literal = r.literal();
@@ -276,6 +276,13 @@ pub(super) fn words(encoding: Encoding, row: &Row, random: &mut Random) -> [u32;
             let modifiers = r.field(5) << 27;
             let second = sources[0] | sources[1] << 9 | sources[2] << 18 | modifiers;
             [0x34 << 26 | (base + code) << 16 | r.field(1) << 15 | middle | dst, second, third]
+        }
+        Encoding::Vop3p if name.starts_with("v_mfma") => {
+            let first = 0x1A7 << 23 | code << 16 | r.field(8) << 8 | r.vector(dst);
+            let constant = [128 + r.below(81), 240 + r.below(9)][r.below(2) as usize];
+            let addend = if r.below(3) == 0 { constant } else { 256 + r.vector(c) };
+            let factors = (256 + r.vector(a)) | ((256 + r.vector(b)) << 9);
+            [first, factors | addend << 18 | r.field(5) << 27, third]
         }
         Encoding::Vop3p => {
             let first = 0x1A7 << 23 | code << 16 | r.field(8) << 8 | r.vector(dst);

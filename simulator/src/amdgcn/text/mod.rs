@@ -24,6 +24,7 @@ pub(super) fn text(instruction: &Instruction) -> String {
         Format::Flat => memory::global(instruction),
         Format::Vop1 | Format::Vop2 | Format::Vopc | Format::Vop3 => vector::text(instruction),
         Format::Vop3p => vector::packed(instruction),
+        Format::Matrix => vector::matrix(instruction),
         Format::Other => super::names::name_of(instruction),
     }
 }
