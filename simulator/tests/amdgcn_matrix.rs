@@ -1,16 +1,13 @@
-//! Matrix instructions of AMD's processors: where elements lie, how products are added, and what is too
-//! soon.
+//! Matrix instructions of AMD's processors: where elements lie and how products are added.
 
-use expertile_simulator::amdgcn::Program;
-use expertile_simulator::engine::{Device, INSTRUCTION_LIMIT, Launch, Outcome};
-use expertile_simulator::memory::Memory;
-use expertile_simulator::report::Kind;
 use half::{bf16, f16};
 
 #[path = "amdgcn/common.rs"]
 mod common;
+#[path = "amdgcn/waits.rs"]
+mod waits;
 
-use common::{PROCESSORS, image, random};
+use common::{PROCESSORS, Run, image, random};
 
 /// Shapes: rows and columns, products of an element, blocks, type.
 const SHAPES: [(usize, usize, usize, &str); 19] = [
@@ -45,17 +42,6 @@ fn name(m: usize, k: usize, blocks: usize, element: &str) -> String {
     format!("m{m}n{m}k{k}{blocks}_{element}")
 }
 
-struct Run {
-    out: Vec<f32>,
-    outcome: Outcome,
-}
-
-impl Run {
-    fn reports(&self) -> Vec<String> {
-        self.outcome.reports.iter().map(ToString::to_string).collect()
-    }
-}
-
 /// Runs a kernel in one workgroup on three arrays, for one of so many words.
 fn run(
     processor: &str,
@@ -65,36 +51,7 @@ fn run(
     words: usize,
     seed: u64,
 ) -> Option<Run> {
-    let mut memory = Memory::new(1 << 42, 1 << 30);
-    let image = image("matrix.hip", processor)?;
-    let program = Program::load(image, &mut memory).expect("the object loads");
-    let out = vec![0; words];
-    let mut place = |values: &[u32]| {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let address = memory.allocate(bytes.len() as u64).expect("there is room");
-        memory.write(address, &bytes).expect("it was allocated");
-        address
-    };
-    let [a, b, c] = inputs;
-    let addresses = [place(a), place(b), place(c), place(&out)];
-    let parameters: Vec<u8> = addresses.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let device = Device { compute_capability: 0, multiprocessors: 8, max_shared_bytes: 65536 };
-    let launch = Launch {
-        kernel,
-        grid: [1, 1, 1],
-        block: [threads, 1, 1],
-        dynamic_shared_bytes: 0,
-        parameters: &parameters,
-        seed,
-        approximation_seed: seed,
-        instruction_limit: INSTRUCTION_LIMIT,
-        device: &device,
-    };
-    let outcome = program.launch(&mut memory, &launch);
-    let mut raw = vec![0; 4 * words];
-    memory.read(addresses[3], &mut raw).expect("it was allocated");
-    let out = raw.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect();
-    Some(Run { out, outcome })
+    common::run(("matrix.hip", processor, kernel), (1, threads), &inputs, words, seed)
 }
 
 /// The bits of a number in the type, which has it.
@@ -208,7 +165,7 @@ impl Case {
             let counted: Vec<(String, u64)> = run.outcome.counters.matrix.into_iter().collect();
             assert_eq!(counted, [(kernel.replace('_', "."), 1)], "{processor}");
         }
-        Some(self.sum_indices().into_iter().map(|index| run.out[index]).collect())
+        Some(self.sum_indices().into_iter().map(|index| f32::from_bits(run.out[index])).collect())
     }
 
     fn name(&self) -> String {
@@ -377,6 +334,8 @@ fn gfx90a_flushes_subnormal_numbers() {
             let least = f32::MIN_POSITIVE;
             let found = single(processor, "bf16", &[least], &[0.5], 0.0, seed);
             assert_eq!(found, kept(least / 2.0), "{processor} {seed}");
+            let found = single(processor, "bf16", &[least], &[1.0], small, seed);
+            assert_eq!(found, least + kept(small), "{processor} {seed}");
         }
     }
 }
@@ -447,80 +406,11 @@ fn products_of_tiles_by_way_of_lds() {
                         pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).collect();
                     let expected: f64 = products.iter().sum();
                     let size: f64 = products.iter().map(|product| product.abs()).sum();
-                    let error = (f64::from(run.out[at]) - expected).abs();
+                    let error = (f64::from(f32::from_bits(run.out[at])) - expected).abs();
                     let bound = 64.0 * size / f64::from(1 << 23);
                     assert!(error <= bound, "{processor} {kernel} {at}: {error} > {bound}");
                 }
             }
         }
-    }
-}
-
-/// The reports of a kernel on random factors.
-fn reports(processor: &str, kernel: &str) -> Option<Vec<(Kind, String)>> {
-    let words = [0; 4096];
-    let run = run(processor, kernel, 64, [&words, &words, &words], 4096, 0)?;
-    Some(run.outcome.reports.iter().map(|it| (it.kind, it.to_string())).collect())
-}
-
-#[test]
-fn results_that_are_used_too_soon_are_reported() {
-    let kernels = [
-        ("m16n16k16_f16", "v35 is read"),
-        ("m32n32k8_f16", "v47 is read"),
-        ("m4n4k4b16_f16", "v35 is read 4 wait states"),
-        ("m16n16k4b4_f16", "v47 is read"),
-        ("m32n32k4b2_f16", "v63 is read"),
-        ("m16n16k4_f32", "v35 is read"),
-        ("m32n32k2_f32", "v47 is read"),
-        ("m16n16k32_f16", "v35 is read 7 wait states"),
-        ("m32n32k16_f16", "v47 is read 11 wait states"),
-        ("factor", "v34 is read"),
-        ("other_addend", "v34 is read"),
-        ("written", "v33 is written"),
-        ("addend_written", "v26 is written"),
-        ("stored", "v32 is read"),
-        ("vector_before", "v22 is read 1 wait states after the vector instruction"),
-    ];
-    for processor in PROCESSORS {
-        for (kernel, words) in kernels {
-            if matches!(kernel, "m16n16k32_f16" | "m32n32k16_f16") && processor != "gfx950" {
-                continue;
-            }
-            let Some(early) = reports(processor, &format!("early_{kernel}")) else { return };
-            let hit = early.iter().any(|(kind, text)| {
-                *kind == Kind::Hazard && text.contains(words) && text.contains("it needs")
-            });
-            assert!(hit && early.len() == 1, "{processor} {kernel}: {early:?}");
-            let ready = reports(processor, &format!("ready_{kernel}"));
-            assert_eq!(ready, Some(Vec::new()), "{processor} {kernel}");
-        }
-        for kernel in ["ready_same_addend", "ready_scalar"] {
-            assert_eq!(reports(processor, kernel), Some(Vec::new()), "{processor} {kernel}");
-        }
-    }
-}
-
-#[test]
-fn broadcasts_are_refused_by_name() {
-    for processor in PROCESSORS {
-        let Some(found) = reports(processor, "broadcast") else { return };
-        let name = if processor == "gfx90a" { "16x16x4f16" } else { "16x16x4_4b_f16" };
-        let hit = |(kind, text): &(Kind, String)| {
-            *kind == Kind::Unsupported && text.contains(&format!("v_mfma_f32_{name} (D3"))
-        };
-        assert!(found.iter().any(hit), "{processor}: {found:?}");
-    }
-}
-
-#[test]
-fn only_sums_of_what_was_never_written_are_undefined() {
-    for processor in PROCESSORS {
-        let Some(found) = reports(processor, "unknown_row") else { return };
-        let hit = |(kind, text): &(Kind, String)| {
-            *kind == Kind::Uninitialized && text.contains("thread 16 ")
-        };
-        assert!(found.iter().any(hit), "{processor}: {found:?}");
-        assert_eq!(reports(processor, "known_rows"), Some(Vec::new()), "{processor}");
     }
 }

@@ -79,7 +79,7 @@ impl Execution<'_> {
                 }
                 Format::Sopp => self.control(i),
                 Format::Smem => memory::scalar_load(self, i),
-                Format::Ds | Format::Flat => memory::issue(self, i),
+                Format::Ds | Format::Flat | Format::Buffer => memory::issue(self, i),
                 Format::Matrix => matrix::execute(self, i),
                 Format::Other => self.unsupported(i),
             };

@@ -8,6 +8,7 @@
 //! | `wave`, `operands` | registers and how operands are read and written |
 //! | `matrix` | matrix instructions, and how soon their results may be used |
 //! | `access`, `memory`, `transfer`, `pending`, `lane_exchange` | memory, late until waited for |
+//! | `buffer`, `direct`, `banks` | buffer instructions, loads to LDS, LDS's banks |
 //! | `block`, `state` | workgroups, barriers, reports |
 //!
 //! A register holds whether it was ever written, by lane; a scalar register by bit. Not modelled, and
@@ -16,8 +17,11 @@
 //! ISA, 4.5) those of matrix instructions are checked.
 
 mod access;
+mod banks;
 mod block;
+mod buffer;
 mod decode;
+mod direct;
 mod execute;
 mod function;
 mod instruction;

@@ -21,7 +21,7 @@ pub(super) fn name_of(i: &Instruction) -> String {
 /// Numbers (hexadecimal) and names by format, as LLVM's disassembler has them for gfx90a, gfx942 and
 /// gfx950; two names where a number has two meanings.
 #[rustfmt::skip]
-static NAMES: [(Format, &str); 12] = [
+static NAMES: [(Format, &str); 13] = [
     (
         Format::Sop2,
         "29 s_cbranch_g_fork 2b s_rfe_restore_b64",
@@ -212,10 +212,30 @@ static NAMES: [(Format, &str); 12] = [
     (
         Format::Flat,
         "26 global_load_lds_ubyte 27 global_load_lds_sbyte 28 global_load_lds_ushort \
-         29 global_load_lds_sshort 2a global_load_lds_dword 4d global_atomic_add_f32 \
+         29 global_load_lds_sshort 4d global_atomic_add_f32 \
          4e global_atomic_pk_add_f16 4f global_atomic_add_f64 50 global_atomic_min_f64 \
-         51 global_atomic_max_f64 52 global_atomic_pk_add_bf16 7d global_load_lds_dwordx4 \
+         51 global_atomic_max_f64 52 global_atomic_pk_add_bf16 \
          7e global_load_lds_dwordx3",
+    ),
+    (
+        Format::Buffer,
+        "0 buffer_load_format_x 1 buffer_load_format_xy 2 buffer_load_format_xyz \
+         3 buffer_load_format_xyzw 4 buffer_store_format_x 5 buffer_store_format_xy \
+         6 buffer_store_format_xyz 7 buffer_store_format_xyzw 8 buffer_load_format_d16_x \
+         9 buffer_load_format_d16_xy a buffer_load_format_d16_xyz b buffer_load_format_d16_xyzw \
+         c buffer_store_format_d16_x d buffer_store_format_d16_xy e buffer_store_format_d16_xyz \
+         f buffer_store_format_d16_xyzw 26 buffer_load_format_d16_hi_x \
+         27 buffer_store_format_d16_hi_x 28 buffer_wbl2 29 buffer_inv 3d buffer_store_lds_dword \
+         3e buffer_wbinvl1 3f buffer_wbinvl1_vol 40 buffer_atomic_swap 41 buffer_atomic_cmpswap \
+         42 buffer_atomic_add 43 buffer_atomic_sub 44 buffer_atomic_smin 45 buffer_atomic_umin \
+         46 buffer_atomic_smax 47 buffer_atomic_umax 48 buffer_atomic_and 49 buffer_atomic_or \
+         4a buffer_atomic_xor 4b buffer_atomic_inc 4c buffer_atomic_dec 4d buffer_atomic_add_f32 \
+         4e buffer_atomic_pk_add_f16 4f buffer_atomic_add_f64 50 buffer_atomic_min_f64 \
+         51 buffer_atomic_max_f64 52 buffer_atomic_pk_add_bf16 60 buffer_atomic_swap_x2 \
+         61 buffer_atomic_cmpswap_x2 62 buffer_atomic_add_x2 63 buffer_atomic_sub_x2 \
+         64 buffer_atomic_smin_x2 65 buffer_atomic_umin_x2 66 buffer_atomic_smax_x2 \
+         67 buffer_atomic_umax_x2 68 buffer_atomic_and_x2 69 buffer_atomic_or_x2 \
+         6a buffer_atomic_xor_x2 6b buffer_atomic_inc_x2 6c buffer_atomic_dec_x2",
     ),
     (
         Format::Ds,

@@ -243,7 +243,7 @@ opcodes! {
         0x59 ds_read_i8_d16_hi "1" ALL; 0x5a ds_read_u16_d16 "1" ALL;
         0x5b ds_read_u16_d16_hi "1" ALL; 0x76 ds_read_b64 "2" ALL; 0x77 ds_read2_b64 "2" ALL;
         0x78 ds_read2st64_b64 "2" ALL; 0xde ds_write_b96 "3" ALL; 0xdf ds_write_b128 "4" ALL;
-        0xfe ds_read_b96 "3" ALL; 0xff ds_read_b128 "4" ALL;
+        0xe3 ds_read_b64_tr_b16 "2" GFX950; 0xfe ds_read_b96 "3" ALL; 0xff ds_read_b128 "4" ALL;
     }
     GLOBAL {
         0x10 global_load_ubyte "1" ALL; 0x11 global_load_sbyte "1" ALL;
@@ -257,6 +257,7 @@ opcodes! {
         0x20 global_load_ubyte_d16 "1" ALL; 0x21 global_load_ubyte_d16_hi "1" ALL;
         0x22 global_load_sbyte_d16 "1" ALL; 0x23 global_load_sbyte_d16_hi "1" ALL;
         0x24 global_load_short_d16 "1" ALL; 0x25 global_load_short_d16_hi "1" ALL;
+        0x2a global_load_lds_dword "1" GFX940; 0x7d global_load_lds_dwordx4 "4" GFX950;
         0x40 global_atomic_swap "1" ALL; 0x41 global_atomic_cmpswap "2" ALL;
         0x42 global_atomic_add "1" ALL; 0x43 global_atomic_sub "1" ALL;
         0x44 global_atomic_smin "1" ALL; 0x45 global_atomic_umin "1" ALL;
@@ -270,5 +271,18 @@ opcodes! {
         0x67 global_atomic_umax_x2 "2" ALL; 0x68 global_atomic_and_x2 "2" ALL;
         0x69 global_atomic_or_x2 "2" ALL; 0x6a global_atomic_xor_x2 "2" ALL;
         0x6b global_atomic_inc_x2 "2" ALL; 0x6c global_atomic_dec_x2 "2" ALL;
+    }
+    BUFFER {
+        0x10 buffer_load_ubyte "1" ALL; 0x11 buffer_load_sbyte "1" ALL;
+        0x12 buffer_load_ushort "1" ALL; 0x13 buffer_load_sshort "1" ALL;
+        0x14 buffer_load_dword "1" ALL; 0x15 buffer_load_dwordx2 "2" ALL;
+        0x16 buffer_load_dwordx3 "3" ALL; 0x17 buffer_load_dwordx4 "4" ALL;
+        0x18 buffer_store_byte "1" ALL; 0x19 buffer_store_byte_d16_hi "1" ALL;
+        0x1a buffer_store_short "1" ALL; 0x1b buffer_store_short_d16_hi "1" ALL;
+        0x1c buffer_store_dword "1" ALL; 0x1d buffer_store_dwordx2 "2" ALL;
+        0x1e buffer_store_dwordx3 "3" ALL; 0x1f buffer_store_dwordx4 "4" ALL;
+        0x20 buffer_load_ubyte_d16 "1" ALL; 0x21 buffer_load_ubyte_d16_hi "1" ALL;
+        0x22 buffer_load_sbyte_d16 "1" ALL; 0x23 buffer_load_sbyte_d16_hi "1" ALL;
+        0x24 buffer_load_short_d16 "1" ALL; 0x25 buffer_load_short_d16_hi "1" ALL;
     }
 }

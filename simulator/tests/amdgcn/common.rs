@@ -1,5 +1,8 @@
 //! Kernels compiled for AMD's processors, and random words.
 
+use expertile_simulator::amdgcn::Program;
+use expertile_simulator::engine::{Device, INSTRUCTION_LIMIT, Launch, Outcome};
+use expertile_simulator::memory::Memory;
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
@@ -54,4 +57,57 @@ pub(crate) fn random(count: usize, seed: u64) -> Vec<u32> {
         (mixed >> 32) as u32
     };
     (0..count).map(|_| next()).collect()
+}
+
+/// What a launch left in its last array.
+pub(crate) struct Run {
+    pub(crate) out: Vec<u32>,
+    pub(crate) outcome: Outcome,
+}
+
+impl Run {
+    pub(crate) fn reports(&self) -> Vec<String> {
+        self.outcome.reports.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// Runs a kernel of a file. Its parameters: the addresses of the inputs, of an array of so many words
+/// that is zero, and the number of words.
+pub(crate) fn run(
+    (file, processor, kernel): (&str, &str, &str),
+    (groups, threads): (u32, u32),
+    inputs: &[&[u32]],
+    words: usize,
+    seed: u64,
+) -> Option<Run> {
+    let mut memory = Memory::new(1 << 42, 1 << 30);
+    let program = Program::load(image(file, processor)?, &mut memory).expect("the object loads");
+    let out = vec![0; words];
+    let mut place = |values: &[u32]| {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let address = memory.allocate(bytes.len() as u64).expect("there is room");
+        memory.write(address, &bytes).expect("it was allocated");
+        address
+    };
+    let mut parameters: Vec<u64> = inputs.iter().map(|values| place(values)).collect();
+    let at = place(&out);
+    parameters.extend([at, words as u64]);
+    let parameters: Vec<u8> = parameters.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let device = Device { compute_capability: 0, multiprocessors: 8, max_shared_bytes: 65536 };
+    let launch = Launch {
+        kernel,
+        grid: [groups, 1, 1],
+        block: [threads, 1, 1],
+        dynamic_shared_bytes: 0,
+        parameters: &parameters,
+        seed,
+        approximation_seed: seed,
+        instruction_limit: INSTRUCTION_LIMIT,
+        device: &device,
+    };
+    let outcome = program.launch(&mut memory, &launch);
+    let mut raw = vec![0; 4 * words];
+    memory.read(at, &mut raw).expect("it was allocated");
+    let words = raw.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    Some(Run { out: words, outcome })
 }

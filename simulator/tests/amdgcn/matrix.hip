@@ -21,6 +21,7 @@ struct Arrays {
     const void *b;
     const void *c;
     void *d;
+    uint64_t count;
 };
 
 __device__ inline uint32_t lane() {

@@ -71,6 +71,7 @@ pub(super) fn decode(code: &[u32], architecture: Architecture) -> Instruction {
         _ if first >> 26 == 0b11_0000 => decoder.smem(),
         _ if first >> 26 == 0b11_0110 => decoder.ds(),
         _ if first >> 26 == 0b11_0111 => decoder.flat(architecture),
+        _ if first >> 26 == 0b11_1000 => decoder.buffer(),
         _ => Instruction::blank(Format::Other, words, if first >> 30 == 0b11 { 2 } else { 1 }),
     };
     // Longer encodings have no literal, or have taken it.

@@ -103,7 +103,7 @@ impl Wave {
     /// What an instruction does too early, and what it makes of the wait states of those before.
     pub(in super::super) fn look_at_waits(&mut self, i: &Instruction) -> Option<String> {
         let shape = if i.format == Format::Matrix { Shape::of(i.opcode) } else { None };
-        let vector = is_vector(i) || matches!(i.format, Format::Ds | Format::Flat);
+        let vector = is_vector(i) || matches!(i.format, Format::Ds | Format::Flat | Format::Buffer);
         let found = self.recent.iter().find_map(|recent| match shape {
             Some(shape) => matrix_after(recent, i, shape),
             None if vector => vector_after(recent, i),

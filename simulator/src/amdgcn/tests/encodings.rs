@@ -24,6 +24,7 @@ pub(super) enum Encoding {
     Ds,
     Flat,
     Global,
+    Buffer,
     Vopc,
     VopcSdwa,
     VopcLong,
@@ -50,6 +51,7 @@ pub(super) static ALL: &[(Encoding, &[Row])] = &[
     (Encoding::Ds, opcodes::DS),
     (Encoding::Flat, opcodes::GLOBAL),
     (Encoding::Global, opcodes::GLOBAL),
+    (Encoding::Buffer, opcodes::BUFFER),
     (Encoding::Vopc, &[]),
     (Encoding::VopcSdwa, &[]),
     (Encoding::VopcLong, &[]),
@@ -308,6 +310,14 @@ pub(super) fn words(encoding: Encoding, row: &Row, random: &mut Random) -> [u32;
                 second |= r.vector(wide) << 24;
             }
             [first, second, third]
+        }
+        Encoding::Buffer => {
+            let fields = r.field(4) << 12 | r.field(2) << 16;
+            let first = 0x38 << 26 | code << 18 | fields | r.field(12);
+            let scalar = [r.scalar(1), 128 + r.below(81)][r.below(2) as usize];
+            let places = r.vector(if first >> 12 & 3 == 3 { 2 } else { 1 });
+            let data = r.vector(dst) << 8 | r.field(1) << 23;
+            [first, places | data | r.below(25) << 16 | scalar << 24, third]
         }
         Encoding::Flat | Encoding::Global => {
             let global = encoding == Encoding::Global;
