@@ -36,7 +36,7 @@ fn what_is_out_of_range_reads_as_zero_and_is_not_written() {
     // Dword by dword.
     check("buffer_vectors", 256, &PROCESSORS, |a| {
         let read = |at: usize| if at < 301 { a[at] } else { 0 };
-        words(|at| (2..502).contains(&at).then(|| read(at).wrapping_add(1)))
+        words(|at| (at < 502).then(|| read(at).wrapping_add(1)))
     });
     check("buffer_parts", 256, &PROCESSORS, |a| {
         let half = |at: usize| if at < 201 { a[at / 2] >> (16 * (at % 2)) & 0xFFFF } else { 0 };
@@ -62,7 +62,17 @@ fn what_is_out_of_range_reads_as_zero_and_is_not_written() {
 fn loads_to_lds() {
     check("direct", 256, &PROCESSORS, |a| words(|at| (at < 256).then(|| a[255 - at])));
     check("direct_wide", 256, &["gfx950"], |a| words(|at| Some(a[1020 - at / 4 * 4 + at % 4])));
+    check("direct_offset", 256, &PROCESSORS, |a| words(|at| (at < 256).then(|| a[at + 8])));
     check("direct_buffer", 256, &PROCESSORS, |a| words(|at| (at < 200).then(|| a[at])));
+}
+
+#[test]
+fn what_was_never_written_is_so_in_lds_too() {
+    for processor in PROCESSORS {
+        let Some(run) = run(processor, "direct", 256, &[], 0) else { return };
+        let kinds: Vec<Kind> = run.outcome.reports.iter().map(|report| report.kind).collect();
+        assert_eq!(kinds, [Kind::Uninitialized], "{processor}: {:?}", run.reports());
+    }
 }
 
 #[test]
@@ -117,6 +127,10 @@ fn passes_are_those_of_the_chips_banks() {
     };
     for processor in PROCESSORS {
         let wide = processor == "gfx950";
+        let Some(two) = run(processor, "two_places", 64, &random(512, 0), 0) else { return };
+        let shared = two.outcome.counters.shared;
+        let passes = if wide { 4 + 2 } else { 4 + 4 };
+        assert_eq!((shared.instructions, shared.passes), (2, passes), "{processor}");
         let Some(narrow) = counts(processor, "column_32") else { return };
         assert_eq!(narrow, if wide { [31, 64 + 32] } else { [62, 64 + 64] }, "{processor}");
         let padded = counts(processor, "column_33");

@@ -61,7 +61,7 @@ pub(super) fn addresses(
         pending.addresses[lane] = base + scalar + offset;
         for (at, within) in pending.within.iter_mut().enumerate() {
             let end = offset + (4 * at as u64 + 4).min(bytes);
-            *within |= u64::from(end + scalar <= records) << lane;
+            *within |= u64::from(end <= records) << lane;
             let is_active = (pending.lanes & known) >> lane & 1 == 1;
             if is_active && 4 * (at as u64) < bytes && end <= records && end + scalar > records {
                 return Err(Flow::Fault(uncertain(lane, end, scalar, records)));

@@ -71,8 +71,11 @@ impl Run {
     }
 }
 
-/// Runs a kernel of a file. Its parameters: the addresses of the inputs, of an array of so many words
-/// that is zero, and the number of words.
+/// Bytes of an array that was never written.
+const UNWRITTEN: u64 = 1 << 16;
+
+/// Runs a kernel of a file. Its parameters: the addresses of the inputs, of which those without words
+/// were never written, of an array of so many words that is zero, and the number of words.
 pub(crate) fn run(
     (file, processor, kernel): (&str, &str, &str),
     (groups, threads): (u32, u32),
@@ -85,7 +88,8 @@ pub(crate) fn run(
     let out = vec![0; words];
     let mut place = |values: &[u32]| {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let address = memory.allocate(bytes.len() as u64).expect("there is room");
+        let size = if values.is_empty() { UNWRITTEN } else { bytes.len() as u64 };
+        let address = memory.allocate(size).expect("there is room");
         memory.write(address, &bytes).expect("it was allocated");
         address
     };

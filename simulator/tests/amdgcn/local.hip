@@ -46,7 +46,7 @@ KERNEL buffer_words(Arrays p) {
 
 KERNEL buffer_vectors(Arrays p) {
     auto from = buffer(p.a, 4 * 301), to = buffer(p.out, 4 * 502);
-    uint32_t at = 16 * thread() + 8;
+    uint32_t at = 16 * thread();
     u4 value = __builtin_amdgcn_raw_buffer_load_b128(from, at, 0, 0);
     __builtin_amdgcn_raw_buffer_store_b128(value + 1, to, at, 0, 0);
 }
@@ -109,6 +109,16 @@ DIRECT(direct, 4, __builtin_amdgcn_s_waitcnt(0x0f70))
 DIRECT(direct_wide, 16, __builtin_amdgcn_s_waitcnt(0x0f70))
 #endif
 
+// The instruction's offset counts in both memories.
+KERNEL direct_offset(Arrays p) {
+    __shared__ uint32_t values[256 + 8];
+    uint32_t wave = thread() / 64;
+    __builtin_amdgcn_global_load_lds((Global *)(p.a + thread()), (Local *)&values[wave * 64], 4, 32, 0);
+    __builtin_amdgcn_s_waitcnt(0x0f70);
+    barrier();
+    p.out[thread()] = values[thread() + 8];
+}
+
 // Words from 200 on are out of range.
 KERNEL direct_buffer(Arrays p) {
     __shared__ uint32_t values[256];
@@ -159,6 +169,19 @@ KERNEL transposed(Arrays p) {
     ((s4 *)p.out)[thread()] = __builtin_amdgcn_ds_read_tr16_b64_v4i16((Vector *)&values[thread()]);
 }
 #endif
+
+// Two instructions, each with two places.
+KERNEL two_places(Arrays p) {
+    __shared__ uint32_t values[128];
+    Local *at = (Local *)&values[thread()];
+    uint64_t pair;
+    asm volatile("ds_write2_b32 %1, %2, %2 offset1:64\n s_waitcnt lgkmcnt(0)\n "
+                 "ds_read2_b32 %0, %1 offset1:64\n s_waitcnt lgkmcnt(0)"
+                 : "=&v"(pair)
+                 : "v"(at), "v"(p.a[thread()])
+                 : "memory");
+    ((uint64_t *)p.out)[thread()] = pair;
+}
 
 // 64 lanes read down columns: of words, pairs and fours.
 #define COLUMN(name, Type, stride)                                                                 \
