@@ -1,96 +1,18 @@
 //! Kernels that clang compiled for AMD's processors, executed: results by independent formulas, and
 //! planted faults that must be reported.
 
-use expertile_simulator::amdgcn::Program;
-use expertile_simulator::engine::{Device, INSTRUCTION_LIMIT, Launch, Outcome};
-use expertile_simulator::memory::Memory;
 use expertile_simulator::report::Kind;
 use half::{bf16, f16};
-use std::path::Path;
-use std::process::Command;
-use std::sync::OnceLock;
 
-const PROCESSORS: [&str; 3] = ["gfx90a", "gfx942", "gfx950"];
+#[path = "amdgcn/common.rs"]
+mod common;
 
-/// The compiled kernels for a processor; none without a compiler.
-fn image(processor: &str) -> Option<&'static [u8]> {
-    static IMAGES: OnceLock<Option<Vec<Vec<u8>>>> = OnceLock::new();
-    let compile = |processor: &&str| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let out = folder.join(format!("amdgcn.{processor}"));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/amdgcn/kernels.hip");
-        let compilers = ["clang-22", "clang-21", "clang-20", "clang-19", "clang"];
-        let compiler = compilers.into_iter().find(|compiler| {
-            Command::new(compiler).arg("--version").output().is_ok_and(|run| run.status.success())
-        })?;
-        let run = Command::new(compiler)
-            .args(["-x", "hip", "--offload-device-only", "--no-gpu-bundle-output", "-nogpuinc"])
-            .arg(format!("--offload-arch={processor}"))
-            .args(["-nogpulib", "-ffreestanding", "-mcode-object-version=5", "-O3"])
-            .args(["-std=c++17", "-ffp-contract=off", "-o"])
-            .args([&out, &source])
-            .output()
-            .expect("the compiler starts");
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-        Some(std::fs::read(out).expect("the compiler wrote it"))
-    };
-    let images = IMAGES.get_or_init(|| PROCESSORS.iter().map(compile).collect());
-    if images.is_none() {
-        let required = std::env::var("EXPERTILE_REQUIRE").unwrap_or_default();
-        assert!(!required.contains("hip"), "no clang for AMD's processors");
-        eprintln!("skipped: no clang");
-    }
-    let at = PROCESSORS.iter().position(|name| *name == processor)?;
-    images.as_ref().map(|images| &images[at][..])
-}
-
-struct Run {
-    out: Vec<u32>,
-    outcome: Outcome,
-}
+use common::{PROCESSORS, Run, random};
 
 /// Runs a kernel over arrays of that many words, with workgroups of 256 threads.
 fn run(processor: &str, kernel: &str, a: &[u32], b: &[u32], seed: u64) -> Option<Run> {
-    let mut memory = Memory::new(1 << 42, 1 << 30);
-    let program = Program::load(image(processor)?, &mut memory).expect("the object loads");
-    let bytes =
-        |values: &[u32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    let mut place = |values: &[u32]| {
-        let address = memory.allocate(4 * values.len() as u64).expect("there is room");
-        memory.write(address, &bytes(values)).expect("it was allocated");
-        address
-    };
-    let out = vec![0; a.len()];
-    let addresses = [place(a), place(b), place(&out), a.len() as u64];
-    let parameters: Vec<u8> = addresses.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let device = Device { compute_capability: 0, multiprocessors: 8, max_shared_bytes: 65536 };
-    let launch = Launch {
-        kernel,
-        grid: [a.len().div_ceil(256) as u32, 1, 1],
-        block: [256, 1, 1],
-        dynamic_shared_bytes: 0,
-        parameters: &parameters,
-        seed,
-        approximation_seed: seed,
-        instruction_limit: INSTRUCTION_LIMIT,
-        device: &device,
-    };
-    let outcome = program.launch(&mut memory, &launch);
-    let mut raw = vec![0; 4 * a.len()];
-    memory.read(addresses[2], &mut raw).expect("it was allocated");
-    let words = raw.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
-    Some(Run { out: words, outcome })
-}
-
-fn random(count: usize, seed: u64) -> Vec<u32> {
-    let mut state = seed;
-    let mut next = || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let mixed = (state ^ state >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        (mixed >> 32) as u32
-    };
-    (0..count).map(|_| next()).collect()
+    let groups = a.len().div_ceil(256) as u32;
+    common::run(("kernels.hip", processor, kernel), (groups, 256), &[a, b], a.len(), seed)
 }
 
 /// Numbers of every kind, NaN and subnormal ones among them, and many near each other.
@@ -118,9 +40,7 @@ fn check(kernel: &str, expected: impl Fn(u32, u32) -> Option<u32>) {
         for seed in 0..4 {
             let (a, b) = inputs(seed);
             let Some(run) = run(processor, kernel, &a, &b, seed) else { return };
-            let reports: Vec<String> =
-                run.outcome.reports.iter().map(ToString::to_string).collect();
-            assert_eq!(reports, Vec::<String>::new(), "{processor} {kernel}");
+            assert_eq!(run.reports(), Vec::<String>::new(), "{processor} {kernel}");
             for (at, &found) in run.out.iter().enumerate() {
                 let Some(expected) = expected(a[at], b[at]) else { continue };
                 let nan = |bits: u32| f32::from_bits(bits).is_nan();

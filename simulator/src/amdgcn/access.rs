@@ -70,28 +70,40 @@ pub(super) fn describe(opcode: Opcode) -> Option<Access> {
     let (low_signed, high_signed) = (Extend::Low { sign: true }, Extend::High { sign: true });
     let loads = Action::Load(Extend::Zero);
     match opcode {
-        global_load_ubyte | ds_read_u8 => load(1),
-        global_load_sbyte | ds_read_i8 => extended(Extend::Sign, 1),
-        global_load_ushort | ds_read_u16 => load(2),
-        global_load_sshort | ds_read_i16 => extended(Extend::Sign, 2),
-        global_load_ubyte_d16 | ds_read_u8_d16 => extended(low, 1),
-        global_load_ubyte_d16_hi | ds_read_u8_d16_hi => extended(high, 1),
-        global_load_sbyte_d16 | ds_read_i8_d16 => extended(low_signed, 1),
-        global_load_sbyte_d16_hi | ds_read_i8_d16_hi => extended(high_signed, 1),
-        global_load_short_d16 | ds_read_u16_d16 => extended(low, 2),
-        global_load_short_d16_hi | ds_read_u16_d16_hi => extended(high, 2),
-        global_load_dword | ds_read_b32 => load(4),
-        global_load_dwordx2 | ds_read_b64 => load(8),
-        global_load_dwordx3 | ds_read_b96 => load(12),
-        global_load_dwordx4 | ds_read_b128 => load(16),
-        global_store_byte | ds_write_b8 => store(1),
-        global_store_byte_d16_hi | ds_write_b8_d16_hi => one(Action::Store(16), 1),
-        global_store_short | ds_write_b16 => store(2),
-        global_store_short_d16_hi | ds_write_b16_d16_hi => one(Action::Store(16), 2),
-        global_store_dword | ds_write_b32 => store(4),
-        global_store_dwordx2 | ds_write_b64 => store(8),
-        global_store_dwordx3 | ds_write_b96 => store(12),
-        global_store_dwordx4 | ds_write_b128 => store(16),
+        global_load_ubyte | buffer_load_ubyte | ds_read_u8 => load(1),
+        global_load_sbyte | buffer_load_sbyte | ds_read_i8 => extended(Extend::Sign, 1),
+        global_load_ushort | buffer_load_ushort | ds_read_u16 => load(2),
+        global_load_sshort | buffer_load_sshort | ds_read_i16 => extended(Extend::Sign, 2),
+        global_load_ubyte_d16 | buffer_load_ubyte_d16 | ds_read_u8_d16 => extended(low, 1),
+        global_load_ubyte_d16_hi | buffer_load_ubyte_d16_hi | ds_read_u8_d16_hi => {
+            extended(high, 1)
+        }
+        global_load_sbyte_d16 | buffer_load_sbyte_d16 | ds_read_i8_d16 => extended(low_signed, 1),
+        global_load_sbyte_d16_hi | buffer_load_sbyte_d16_hi | ds_read_i8_d16_hi => {
+            extended(high_signed, 1)
+        }
+        global_load_short_d16 | buffer_load_short_d16 | ds_read_u16_d16 => extended(low, 2),
+        global_load_short_d16_hi | buffer_load_short_d16_hi | ds_read_u16_d16_hi => {
+            extended(high, 2)
+        }
+        global_load_dword | global_load_lds_dword | buffer_load_dword | ds_read_b32 => load(4),
+        global_load_dwordx2 | buffer_load_dwordx2 | ds_read_b64 | ds_read_b64_tr_b16 => load(8),
+        global_load_dwordx3 | buffer_load_dwordx3 | ds_read_b96 => load(12),
+        global_load_dwordx4 | global_load_lds_dwordx4 | buffer_load_dwordx4 | ds_read_b128 => {
+            load(16)
+        }
+        global_store_byte | buffer_store_byte | ds_write_b8 => store(1),
+        global_store_byte_d16_hi | buffer_store_byte_d16_hi | ds_write_b8_d16_hi => {
+            one(Action::Store(16), 1)
+        }
+        global_store_short | buffer_store_short | ds_write_b16 => store(2),
+        global_store_short_d16_hi | buffer_store_short_d16_hi | ds_write_b16_d16_hi => {
+            one(Action::Store(16), 2)
+        }
+        global_store_dword | buffer_store_dword | ds_write_b32 => store(4),
+        global_store_dwordx2 | buffer_store_dwordx2 | ds_write_b64 => store(8),
+        global_store_dwordx3 | buffer_store_dwordx3 | ds_write_b96 => store(12),
+        global_store_dwordx4 | buffer_store_dwordx4 | ds_write_b128 => store(16),
         ds_read2_b32 => two(loads, 4, 1),
         ds_read2st64_b32 => two(loads, 4, 64),
         ds_read2_b64 => two(loads, 8, 1),

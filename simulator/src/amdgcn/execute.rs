@@ -6,7 +6,7 @@ use super::opcodes::Opcode;
 use super::state::{Fault, State};
 use super::text::text;
 use super::wave::{Status, Wave};
-use super::{memory, names, scalar, vector};
+use super::{matrix, memory, names, scalar, vector};
 use crate::engine::schedule::Pause;
 use crate::memory::{Memory, Region};
 use crate::report::Kind;
@@ -65,7 +65,11 @@ impl Execution<'_> {
             if self.wave.busy_vectors > 0 || self.wave.busy_scalars != 0 {
                 self.look_for_hazards(i);
             }
+            if i.format == Format::Matrix || !self.wave.recent.is_empty() {
+                self.look_at_waits(i);
+            }
             self.state.counters.warp_instructions += 1;
+            self.wave.trail = [self.wave.pc, self.wave.trail[0]];
             let flow = match i.format {
                 Format::Vop1 | Format::Vop2 | Format::Vopc | Format::Vop3 | Format::Vop3p => {
                     vector::execute(self, i)
@@ -75,7 +79,8 @@ impl Execution<'_> {
                 }
                 Format::Sopp => self.control(i),
                 Format::Smem => memory::scalar_load(self, i),
-                Format::Ds | Format::Flat => memory::issue(self, i),
+                Format::Ds | Format::Flat | Format::Buffer => memory::issue(self, i),
+                Format::Matrix => matrix::execute(self, i),
                 Format::Other => self.unsupported(i),
             };
             match flow {
@@ -129,6 +134,15 @@ impl Execution<'_> {
     #[cold]
     fn look_for_hazards(&mut self, i: &Instruction) {
         if let Some(message) = self.wave.hazard(i) {
+            self.note(Kind::Hazard, None, message);
+        }
+    }
+
+    /// What is done too soon after a matrix instruction, or before one.
+    fn look_at_waits(&mut self, i: &Instruction) {
+        let found = self.wave.look_at_waits(i);
+        let found = found.or_else(|| matrix::too_soon_after(self.wave, self.function, i));
+        if let Some(message) = found {
             self.note(Kind::Hazard, None, message);
         }
     }

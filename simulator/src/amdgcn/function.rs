@@ -1,8 +1,10 @@
 //! A kernel's code, decoded.
 
+use super::buffer;
 use super::decode::{Architecture, decode};
 use super::instruction::{Form, Format, Instruction, NONE, Operand, Sdwa, Type, VECTOR};
 use super::lines::Line;
+use super::matrix;
 use super::object::Description;
 use super::opcodes::Opcode;
 use super::text::text;
@@ -99,7 +101,15 @@ fn is_modelled(i: &Instruction) -> bool {
     let halves = i.format == Format::Vop3
         && i.op_sel != 0
         && !matches!(i.opcode, Opcode::v_pack_b32_f16 | Opcode::v_fma_f16);
+    let strange_matrix = i.format == Format::Matrix && !matrix::is_modelled(i);
+    let strange_buffer = i.format == Format::Buffer && i.segment & buffer::INDICES != 0;
+    // What fewer or three dwords do is not certain.
+    let fours = i.architecture == Architecture::Gfx950 && name.ends_with("_dwordx4");
+    let strange_load = i.to_local && !name.ends_with("_dword") && !fours;
     !(short_constant
+        || strange_buffer
+        || strange_load
+        || strange_matrix
         || integer_signs
         || halves
         || sources.iter().any(strange)

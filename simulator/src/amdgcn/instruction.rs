@@ -17,8 +17,11 @@ pub(super) enum Format {
     Vopc,
     Vop3,
     Vop3p,
+    /// Matrix instructions, of the same encoding as packed ones.
+    Matrix,
     Ds,
     Flat,
+    Buffer,
     Other,
 }
 
@@ -93,24 +96,27 @@ pub(super) struct Instruction {
     pub(super) sources: u8,
     pub(super) literal: u32,
     pub(super) float: Float,
-    /// By source. Packed instructions: of the low half.
+    /// By source. Packed instructions: of the low half. Matrix instructions: blgp.
     pub(super) neg: u8,
-    /// By source. Packed instructions: the signs of the high half.
+    /// By source. Packed instructions: the signs of the high half. Matrix instructions: cbsz.
     pub(super) abs: u8,
+    /// Matrix instructions: abid.
     pub(super) op_sel: u8,
     pub(super) op_sel_hi: u8,
     pub(super) clamp: bool,
     pub(super) omod: u8,
     pub(super) form: Form,
     /// Of memory instructions, in bytes; of branches, in dwords; of `v_bitop3_b32` the table; else
-    /// the immediate. `ds_read2` and
-    /// the like have a second one.
+    /// the immediate. `ds_read2` and the like have a second one; of buffer instructions that is the
+    /// operand of the scalar offset.
     pub(super) offset: i32,
     pub(super) offset2: i32,
-    /// Of global and flat instructions: sc0 (glc on gfx90a), sc1 (scc), nt (slc), as bits.
+    /// Of global, flat and buffer instructions: sc0 (glc on gfx90a), sc1 (scc), nt (slc), as bits.
     pub(super) cache: u8,
-    /// Of those: 0 flat, 1 scratch, 2 global.
+    /// Of those: 0 flat, 1 scratch, 2 global; of buffer instructions `buffer::OFFSETS` and `INDICES`.
     pub(super) segment: u8,
+    /// What is loaded goes to LDS.
+    pub(super) to_local: bool,
     /// Branches: the index of the instruction that follows if it is taken.
     pub(super) target: u32,
 }
@@ -144,6 +150,7 @@ impl Instruction {
             offset2: 0,
             cache: 0,
             segment: 0,
+            to_local: false,
             target: u32::MAX,
         }
     }

@@ -5,6 +5,25 @@ use super::instruction::Instruction;
 use super::opcodes::Opcode;
 use super::wave::{Lanes, vector_index};
 
+/// `ds_read_b64_tr_b16`: of 16 lanes with four halves each, lane `l` gets half `l % 4` of the lanes
+/// `l / 4`, `l / 4 + 4`, `+ 8` and `+ 12` (as a chip was seen to do, ROCm/rocm-systems#10175).
+pub(super) fn transpose(data: &mut [Lanes; 4], defined: &mut [u64; 4]) {
+    let (read, known) = (*data, *defined);
+    for (at, words) in data.iter_mut().enumerate().take(2) {
+        defined[at] = u64::MAX;
+        for (lane, word) in words.iter_mut().enumerate() {
+            *word = 0;
+            for half in 0..2 {
+                let from = lane / 16 * 16 + lane % 16 / 4 + 4 * (2 * at + half);
+                let (register, shift) = (lane % 4 / 2, 16 * (lane % 2));
+                *word |= (read[register][from] >> shift & 0xFFFF) << (16 * half);
+                let is_known = known[register] >> from & 1;
+                defined[at] &= !((is_known ^ 1) << lane);
+            }
+        }
+    }
+}
+
 /// The result of such an instruction and its defined lanes; none if it is another.
 pub(super) fn execute(x: &Execution<'_>, i: &Instruction) -> Option<(Lanes, u64)> {
     let wave = &*x.wave;

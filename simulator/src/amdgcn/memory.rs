@@ -3,10 +3,11 @@
 use super::access::{Access as What, Action, Extend, describe};
 use super::execute::{Execution, Flow};
 use super::instruction::{Format, Instruction, NONE};
-use super::lane_exchange;
+use super::opcodes::Opcode;
 use super::pending::{Item, Pending, ScalarLoad};
 use super::state::Fault;
 use super::wave::vector_index;
+use super::{banks, buffer, direct, lane_exchange};
 use crate::memory::{Access, AccessFault, Order};
 use crate::report::Kind;
 
@@ -77,7 +78,13 @@ pub(super) fn issue(x: &mut Execution<'_>, i: &Instruction) -> Flow {
     }
     let Some(what) = describe(i.opcode) else { return x.unsupported(i) };
     let mut pending = blank(x.wave.pc, lanes);
-    let known = addresses(x, i, &mut pending.addresses);
+    let known = match i.format {
+        Format::Buffer => match buffer::addresses(x, i, &what, &mut pending) {
+            Ok(known) => known,
+            Err(flow) => return flow,
+        },
+        _ => addresses(x, i, &mut pending.addresses),
+    };
     if lanes & !known != 0 {
         let lane = (lanes & !known).trailing_zeros();
         x.note(Kind::Uninitialized, Some(lane), "the address was never written".into());
@@ -85,10 +92,22 @@ pub(super) fn issue(x: &mut Execution<'_>, i: &Instruction) -> Flow {
     if let Err(flow) = gather_data(x, i, &what, &mut pending) {
         return flow;
     }
+    if i.opcode == Opcode::ds_read_b64_tr_b16 && lanes != u64::MAX {
+        let message = format!("{:?} with lanes that are not active is not modelled", i.opcode);
+        return Flow::Fault(Fault { kind: Kind::Unsupported, lane: None, message });
+    }
     if i.dst != NONE {
         (pending.dst, pending.dwords) = (i.dst, i.dst_dwords);
         keep_other_halves(x, i, &what, &mut pending);
         x.wave.begin_load(i.dst, i.dst_dwords, lanes);
+    }
+    if i.format == Format::Buffer {
+        buffer::clear_out_of_range(&what, &mut pending);
+    }
+    if i.to_local
+        && let Err(fault) = direct::begin(x, i, what.bytes, &mut pending)
+    {
+        return Flow::Fault(fault);
     }
     let local = i.format == Format::Ds;
     let queue = if local { &mut x.wave.local_memory } else { &mut x.wave.vector_memory };
@@ -109,6 +128,9 @@ fn blank(instruction: u32, lanes: u64) -> Box<Pending> {
         data: [[0; 64]; 4],
         defined: [0; 4],
         performed: false,
+        within: [u64::MAX; 4],
+        local: None,
+        local_dwords: 0,
         dst: NONE,
         dwords: 0,
     })
@@ -167,7 +189,7 @@ fn gather_data(
     }
     // Poison in global memory is found by whoever reads it; storing it is a fault of the kernel.
     let stored = pending.defined[..at].iter().fold(u64::MAX, |all, defined| all & defined);
-    if i.format == Format::Flat && pending.lanes & !stored != 0 {
+    if i.format != Format::Ds && pending.lanes & !stored != 0 {
         let lane = (pending.lanes & !stored).trailing_zeros();
         x.note(Kind::Uninitialized, Some(lane), "what is stored was never written".into());
     }
@@ -206,13 +228,14 @@ const NOTHING: ScalarLoad = ScalarLoad { dst: NONE, dwords: 0, values: [0; 16], 
 
 /// Waits until at most so many of each kind are outstanding.
 pub(super) fn wait(x: &mut Execution<'_>, vector: usize, local: usize) -> Result<(), Fault> {
-    while x.wave.vector_memory.len() > vector {
-        finish_oldest(x, false)?;
-    }
+    // LDS first, so that what is read before a load to LDS is waited for is never what it loads.
     // Scalar loads come in any order: with one among them only 0 says which are done.
     let scalar = x.wave.local_memory.iter().any(|item| matches!(item, Item::Scalar(_)));
     while x.wave.local_memory.len() > local && (local == 0 || !scalar) {
         finish_oldest(x, true)?;
+    }
+    while x.wave.vector_memory.len() > vector {
+        finish_oldest(x, false)?;
     }
     Ok(())
 }
@@ -220,10 +243,14 @@ pub(super) fn wait(x: &mut Execution<'_>, vector: usize, local: usize) -> Result
 fn finish_oldest(x: &mut Execution<'_>, local: bool) -> Result<(), Fault> {
     let queue = if local { &mut x.wave.local_memory } else { &mut x.wave.vector_memory };
     let Some(mut item) = queue.pop_front() else { return Ok(()) };
-    if let Item::Vector(pending) = &mut item
-        && !pending.performed
-    {
-        perform(x, pending)?;
+    if let Item::Vector(pending) = &mut item {
+        if !pending.performed {
+            perform(x, pending)?;
+        }
+        if let Err(fault) = direct::write(x, pending, true) {
+            x.wave.pc = pending.instruction;
+            return Err(fault);
+        }
     }
     x.wave.retire(&item);
     Ok(())
@@ -281,6 +308,7 @@ fn perform(x: &mut Execution<'_>, pending: &mut Pending) -> Result<(), Fault> {
             let offset = if place == 0 { i.offset } else { i.offset2 };
             let offset = u64::from(offset as u32) * u64::from(what.unit);
             pending.addresses = base.map(|address| address.wrapping_add(offset));
+            count_passes(x, i, &what, pending, place);
         }
         if let Err(fault) = super::transfer::transfer(x, i, &what, pending, place) {
             // The launch ends: what is at fault is this instruction, not the wait for it.
@@ -288,7 +316,28 @@ fn perform(x: &mut Execution<'_>, pending: &mut Pending) -> Result<(), Fault> {
             return Err(fault);
         }
     }
+    if i.opcode == Opcode::ds_read_b64_tr_b16 {
+        lane_exchange::transpose(&mut pending.data, &mut pending.defined);
+    }
     Ok(())
+}
+
+/// Counts an access of LDS: an instruction with two places is one.
+fn count_passes(
+    x: &mut Execution<'_>,
+    i: &Instruction,
+    what: &What,
+    pending: &Pending,
+    place: usize,
+) {
+    let reads = matches!(what.action, Action::Load(_));
+    let (bytes, lanes) = (what.bytes.into(), pending.lanes);
+    let (passes, conflicts) =
+        banks::passes(i.architecture, reads, bytes, lanes, &pending.addresses);
+    let shared = &mut x.state.counters.shared;
+    shared.instructions += u64::from(place == 0);
+    shared.passes += passes;
+    shared.conflicts += conflicts;
 }
 
 /// A half of the wave's addresses.

@@ -6,22 +6,28 @@
 //! | `opcodes`, `instruction`, `decode`, `text`, `names` | machine words, what they mean, as text |
 //! | `function`, `execute`, `scalar`, `vector` | the loop and what instructions do |
 //! | `wave`, `operands` | registers and how operands are read and written |
+//! | `matrix` | matrix instructions, and how soon their results may be used |
 //! | `access`, `memory`, `transfer`, `pending`, `lane_exchange` | memory, late until waited for |
+//! | `buffer`, `direct`, `banks` | buffer instructions, loads to LDS, LDS's banks |
 //! | `block`, `state` | workgroups, barriers, reports |
 //!
 //! A register holds whether it was ever written, by lane; a scalar register by bit. Not modelled, and
-//! refused by name: scratch, calls, matrix instructions, 64-bit floating point, modes other than
-//! those of `object`. The wait states that `s_nop` gives between some instructions (CDNA3 ISA, 4.4)
-//! are not checked.
+//! refused by name: scratch, calls, 64-bit floating point, matrices of integers and of 8 bits, modes
+//! other than those of `object`. Of the wait states that `s_nop` gives between some instructions (CDNA3
+//! ISA, 4.5) those of matrix instructions are checked.
 
 mod access;
+mod banks;
 mod block;
+mod buffer;
 mod decode;
+mod direct;
 mod execute;
 mod function;
 mod instruction;
 mod lane_exchange;
 mod lines;
+mod matrix;
 mod memory;
 mod names;
 mod object;
@@ -119,6 +125,7 @@ impl Program {
         schedule::run(&mut machine, Random::new(launch.seed));
         let block::Amdgcn { memory, state, .. } = machine;
         let mut counters = state.counters;
+        counters.matrix = state.matrix.iter().map(|(shape, &n)| (shape.name(), n)).collect();
         counters.traffic = memory.traffic();
         counters.traffic_by_allocation = memory.traffic_by_allocation();
         Outcome { reports: state.reports, counters }

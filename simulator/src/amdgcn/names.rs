@@ -21,7 +21,7 @@ pub(super) fn name_of(i: &Instruction) -> String {
 /// Numbers (hexadecimal) and names by format, as LLVM's disassembler has them for gfx90a, gfx942 and
 /// gfx950; two names where a number has two meanings.
 #[rustfmt::skip]
-static NAMES: [(Format, &str); 12] = [
+static NAMES: [(Format, &str); 13] = [
     (
         Format::Sop2,
         "29 s_cbranch_g_fork 2b s_rfe_restore_b64",
@@ -183,31 +183,18 @@ static NAMES: [(Format, &str); 12] = [
         "0 v_pk_mad_i16 1a v_dot2_f32_bf16 1b v_pk_minimum3_f16 1c v_pk_maximum3_f16 \
          21 v_fma_mixlo_f16 22 v_fma_mixhi_f16 23 v_dot2_f32_f16 26 v_dot2_i32_i16 \
          27 v_dot2_u32_u16 28 v_dot4_i32_i8 29 v_dot4_u32_u8 2a v_dot8_i32_i4 2b v_dot8_u32_u4 \
-         35 v_mfma_f32_16x16x32_bf16 36 v_mfma_i32_16x16x64_i8 37 v_mfma_f32_32x32x16_bf16 \
-         38 v_mfma_i32_32x32x32_i8 39 v_smfmac_f32_16x16x64_bf16 3a v_smfmac_i32_16x16x128_i8 \
-         3b v_smfmac_f32_16x16x128_bf8_bf8 3c v_smfmac_f32_16x16x128_bf8_fp8 \
-         3d v_smfmac_f32_16x16x128_fp8_bf8 3e v_mfma_f32_16x16x8_xf32 \
-         3f v_mfma_f32_32x32x4_xf32 40 v_mfma_f32_32x32x1f32/v_mfma_f32_32x32x1_2b_f32 \
-         41 v_mfma_f32_16x16x1f32/v_mfma_f32_16x16x1_4b_f32 \
-         42 v_mfma_f32_4x4x1f32/v_mfma_f32_4x4x1_16b_f32 43 v_smfmac_f32_16x16x128_fp8_fp8 \
-         44 v_mfma_f32_32x32x2f32/v_mfma_f32_32x32x2_f32 \
-         45 v_mfma_f32_16x16x4f32/v_mfma_f32_16x16x4_f32 46 v_smfmac_f32_32x32x32_bf16 \
-         47 v_smfmac_i32_32x32x64_i8 48 v_mfma_f32_32x32x4f16/v_mfma_f32_32x32x4_2b_f16 \
-         49 v_mfma_f32_16x16x4f16/v_mfma_f32_16x16x4_4b_f16 \
-         4a v_mfma_f32_4x4x4f16/v_mfma_f32_4x4x4_16b_f16 4b v_smfmac_f32_32x32x64_bf8_bf8 \
-         4c v_mfma_f32_32x32x8f16/v_mfma_f32_32x32x8_f16 \
-         4d v_mfma_f32_16x16x16f16/v_mfma_f32_16x16x16_f16 4e v_smfmac_f32_32x32x64_bf8_fp8 \
+         36 v_mfma_i32_16x16x64_i8 38 v_mfma_i32_32x32x32_i8 39 v_smfmac_f32_16x16x64_bf16 \
+         3a v_smfmac_i32_16x16x128_i8 3b v_smfmac_f32_16x16x128_bf8_bf8 \
+         3c v_smfmac_f32_16x16x128_bf8_fp8 3d v_smfmac_f32_16x16x128_fp8_bf8 \
+         3e v_mfma_f32_16x16x8_xf32 3f v_mfma_f32_32x32x4_xf32 43 v_smfmac_f32_16x16x128_fp8_fp8 \
+         46 v_smfmac_f32_32x32x32_bf16 47 v_smfmac_i32_32x32x64_i8 \
+         4b v_smfmac_f32_32x32x64_bf8_bf8 4e v_smfmac_f32_32x32x64_bf8_fp8 \
          4f v_smfmac_f32_32x32x64_fp8_bf8 50 v_mfma_i32_32x32x4i8/v_mfma_i32_32x32x4_2b_i8 \
          51 v_mfma_i32_16x16x4i8/v_mfma_i32_16x16x4_4b_i8 \
          52 v_mfma_i32_4x4x4i8/v_mfma_i32_4x4x4_16b_i8 53 v_smfmac_f32_32x32x64_fp8_fp8 \
-         54 v_mfma_i32_32x32x8i8/v_mfma_f32_16x16x32_f16 \
-         55 v_mfma_i32_16x16x16i8/v_mfma_f32_32x32x16_f16 56 v_mfma_i32_32x32x16_i8 \
+         54 v_mfma_i32_32x32x8i8 55 v_mfma_i32_16x16x16i8 56 v_mfma_i32_32x32x16_i8 \
          57 v_mfma_i32_16x16x32_i8 5a v_smfmac_f32_16x16x64_f16 5b v_smfmac_f32_32x32x32_f16 \
-         5d v_mfma_f32_32x32x4_2b_bf16 5e v_mfma_f32_16x16x4_4b_bf16 \
-         5f v_mfma_f32_4x4x4_16b_bf16 60 v_mfma_f32_32x32x8_bf16 61 v_mfma_f32_16x16x16_bf16 \
-         62 v_smfmac_f32_16x16x32_f16 63 v_mfma_f32_32x32x4bf16_1k \
-         64 v_mfma_f32_16x16x4bf16_1k/v_smfmac_f32_32x32x16_f16 65 v_mfma_f32_4x4x4bf16_1k \
-         66 v_mfma_f32_32x32x8bf16_1k/v_smfmac_f32_16x16x32_bf16 67 v_mfma_f32_16x16x16bf16_1k \
+         62 v_smfmac_f32_16x16x32_f16 64 v_smfmac_f32_32x32x16_f16 66 v_smfmac_f32_16x16x32_bf16 \
          68 v_mfma_f32_32x32x2bf16/v_smfmac_f32_32x32x16_bf16 69 v_mfma_f32_16x16x2bf16 \
          6a v_smfmac_i32_16x16x64_i8 6b v_mfma_f32_4x4x2bf16 \
          6c v_mfma_f32_32x32x4bf16/v_smfmac_i32_32x32x32_i8 6d v_mfma_f32_16x16x8bf16 \
@@ -225,10 +212,30 @@ static NAMES: [(Format, &str); 12] = [
     (
         Format::Flat,
         "26 global_load_lds_ubyte 27 global_load_lds_sbyte 28 global_load_lds_ushort \
-         29 global_load_lds_sshort 2a global_load_lds_dword 4d global_atomic_add_f32 \
+         29 global_load_lds_sshort 4d global_atomic_add_f32 \
          4e global_atomic_pk_add_f16 4f global_atomic_add_f64 50 global_atomic_min_f64 \
-         51 global_atomic_max_f64 52 global_atomic_pk_add_bf16 7d global_load_lds_dwordx4 \
+         51 global_atomic_max_f64 52 global_atomic_pk_add_bf16 \
          7e global_load_lds_dwordx3",
+    ),
+    (
+        Format::Buffer,
+        "0 buffer_load_format_x 1 buffer_load_format_xy 2 buffer_load_format_xyz \
+         3 buffer_load_format_xyzw 4 buffer_store_format_x 5 buffer_store_format_xy \
+         6 buffer_store_format_xyz 7 buffer_store_format_xyzw 8 buffer_load_format_d16_x \
+         9 buffer_load_format_d16_xy a buffer_load_format_d16_xyz b buffer_load_format_d16_xyzw \
+         c buffer_store_format_d16_x d buffer_store_format_d16_xy e buffer_store_format_d16_xyz \
+         f buffer_store_format_d16_xyzw 26 buffer_load_format_d16_hi_x \
+         27 buffer_store_format_d16_hi_x 28 buffer_wbl2 29 buffer_inv 3d buffer_store_lds_dword \
+         3e buffer_wbinvl1 3f buffer_wbinvl1_vol 40 buffer_atomic_swap 41 buffer_atomic_cmpswap \
+         42 buffer_atomic_add 43 buffer_atomic_sub 44 buffer_atomic_smin 45 buffer_atomic_umin \
+         46 buffer_atomic_smax 47 buffer_atomic_umax 48 buffer_atomic_and 49 buffer_atomic_or \
+         4a buffer_atomic_xor 4b buffer_atomic_inc 4c buffer_atomic_dec 4d buffer_atomic_add_f32 \
+         4e buffer_atomic_pk_add_f16 4f buffer_atomic_add_f64 50 buffer_atomic_min_f64 \
+         51 buffer_atomic_max_f64 52 buffer_atomic_pk_add_bf16 60 buffer_atomic_swap_x2 \
+         61 buffer_atomic_cmpswap_x2 62 buffer_atomic_add_x2 63 buffer_atomic_sub_x2 \
+         64 buffer_atomic_smin_x2 65 buffer_atomic_umin_x2 66 buffer_atomic_smax_x2 \
+         67 buffer_atomic_umax_x2 68 buffer_atomic_and_x2 69 buffer_atomic_or_x2 \
+         6a buffer_atomic_xor_x2 6b buffer_atomic_inc_x2 6c buffer_atomic_dec_x2",
     ),
     (
         Format::Ds,

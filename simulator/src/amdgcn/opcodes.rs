@@ -2,7 +2,7 @@
 //!
 //! Sources: AMD, "CDNA3 Instruction Set Architecture", chapters 12 and 13, and "CDNA2 Instruction Set
 //! Architecture"; each row is compared with LLVM's disassembler by a test. The operands are sizes in
-//! dwords, the result's first: `"212"` takes one dword and two into two. `0` is no result, `g` 16.
+//! dwords, the result's first: `"212"` takes one dword and two into two. `0` is no result, `g` 16, `w` 32.
 
 /// The architectures that a row is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +187,40 @@ opcodes! {
         0x30 v_pk_fma_f32 "2222" ALL; 0x31 v_pk_mul_f32 "222" ALL; 0x32 v_pk_add_f32 "222" ALL;
         0x33 v_pk_mov_b32 "222" ALL;
         0x58 v_accvgpr_read_b32 "11" ALL; 0x59 v_accvgpr_write_b32 "11" ALL;
+        0x35 v_mfma_f32_16x16x32_bf16 "4444" GFX950;
+        0x37 v_mfma_f32_32x32x16_bf16 "g44g" GFX950;
+        0x40 v_mfma_f32_32x32x1f32 "w11w" GFX90A;
+        0x40 v_mfma_f32_32x32x1_2b_f32 "w11w" GFX940;
+        0x41 v_mfma_f32_16x16x1f32 "g11g" GFX90A;
+        0x41 v_mfma_f32_16x16x1_4b_f32 "g11g" GFX940;
+        0x42 v_mfma_f32_4x4x1f32 "4114" GFX90A;
+        0x42 v_mfma_f32_4x4x1_16b_f32 "4114" GFX940;
+        0x44 v_mfma_f32_32x32x2f32 "g11g" GFX90A;
+        0x44 v_mfma_f32_32x32x2_f32 "g11g" GFX940;
+        0x45 v_mfma_f32_16x16x4f32 "4114" GFX90A;
+        0x45 v_mfma_f32_16x16x4_f32 "4114" GFX940;
+        0x48 v_mfma_f32_32x32x4f16 "w22w" GFX90A;
+        0x48 v_mfma_f32_32x32x4_2b_f16 "w22w" GFX940;
+        0x49 v_mfma_f32_16x16x4f16 "g22g" GFX90A;
+        0x49 v_mfma_f32_16x16x4_4b_f16 "g22g" GFX940;
+        0x4a v_mfma_f32_4x4x4f16 "4224" GFX90A;
+        0x4a v_mfma_f32_4x4x4_16b_f16 "4224" GFX940;
+        0x4c v_mfma_f32_32x32x8f16 "g22g" GFX90A;
+        0x4c v_mfma_f32_32x32x8_f16 "g22g" GFX940;
+        0x4d v_mfma_f32_16x16x16f16 "4224" GFX90A;
+        0x4d v_mfma_f32_16x16x16_f16 "4224" GFX940;
+        0x54 v_mfma_f32_16x16x32_f16 "4444" GFX950;
+        0x55 v_mfma_f32_32x32x16_f16 "g44g" GFX950;
+        0x5d v_mfma_f32_32x32x4_2b_bf16 "w22w" GFX940;
+        0x5e v_mfma_f32_16x16x4_4b_bf16 "g22g" GFX940;
+        0x5f v_mfma_f32_4x4x4_16b_bf16 "4224" GFX940;
+        0x60 v_mfma_f32_32x32x8_bf16 "g22g" GFX940;
+        0x61 v_mfma_f32_16x16x16_bf16 "4224" GFX940;
+        0x63 v_mfma_f32_32x32x4bf16_1k "w22w" GFX90A;
+        0x64 v_mfma_f32_16x16x4bf16_1k "g22g" GFX90A;
+        0x65 v_mfma_f32_4x4x4bf16_1k "4224" GFX90A;
+        0x66 v_mfma_f32_32x32x8bf16_1k "g22g" GFX90A;
+        0x67 v_mfma_f32_16x16x16bf16_1k "4224" GFX90A;
     }
     DS {
         0x0 ds_add_u32 "1" ALL; 0x1 ds_sub_u32 "1" ALL; 0x3 ds_inc_u32 "1" ALL;
@@ -209,7 +243,7 @@ opcodes! {
         0x59 ds_read_i8_d16_hi "1" ALL; 0x5a ds_read_u16_d16 "1" ALL;
         0x5b ds_read_u16_d16_hi "1" ALL; 0x76 ds_read_b64 "2" ALL; 0x77 ds_read2_b64 "2" ALL;
         0x78 ds_read2st64_b64 "2" ALL; 0xde ds_write_b96 "3" ALL; 0xdf ds_write_b128 "4" ALL;
-        0xfe ds_read_b96 "3" ALL; 0xff ds_read_b128 "4" ALL;
+        0xe3 ds_read_b64_tr_b16 "2" GFX950; 0xfe ds_read_b96 "3" ALL; 0xff ds_read_b128 "4" ALL;
     }
     GLOBAL {
         0x10 global_load_ubyte "1" ALL; 0x11 global_load_sbyte "1" ALL;
@@ -223,6 +257,7 @@ opcodes! {
         0x20 global_load_ubyte_d16 "1" ALL; 0x21 global_load_ubyte_d16_hi "1" ALL;
         0x22 global_load_sbyte_d16 "1" ALL; 0x23 global_load_sbyte_d16_hi "1" ALL;
         0x24 global_load_short_d16 "1" ALL; 0x25 global_load_short_d16_hi "1" ALL;
+        0x2a global_load_lds_dword "1" GFX940; 0x7d global_load_lds_dwordx4 "4" GFX950;
         0x40 global_atomic_swap "1" ALL; 0x41 global_atomic_cmpswap "2" ALL;
         0x42 global_atomic_add "1" ALL; 0x43 global_atomic_sub "1" ALL;
         0x44 global_atomic_smin "1" ALL; 0x45 global_atomic_umin "1" ALL;
@@ -236,5 +271,18 @@ opcodes! {
         0x67 global_atomic_umax_x2 "2" ALL; 0x68 global_atomic_and_x2 "2" ALL;
         0x69 global_atomic_or_x2 "2" ALL; 0x6a global_atomic_xor_x2 "2" ALL;
         0x6b global_atomic_inc_x2 "2" ALL; 0x6c global_atomic_dec_x2 "2" ALL;
+    }
+    BUFFER {
+        0x10 buffer_load_ubyte "1" ALL; 0x11 buffer_load_sbyte "1" ALL;
+        0x12 buffer_load_ushort "1" ALL; 0x13 buffer_load_sshort "1" ALL;
+        0x14 buffer_load_dword "1" ALL; 0x15 buffer_load_dwordx2 "2" ALL;
+        0x16 buffer_load_dwordx3 "3" ALL; 0x17 buffer_load_dwordx4 "4" ALL;
+        0x18 buffer_store_byte "1" ALL; 0x19 buffer_store_byte_d16_hi "1" ALL;
+        0x1a buffer_store_short "1" ALL; 0x1b buffer_store_short_d16_hi "1" ALL;
+        0x1c buffer_store_dword "1" ALL; 0x1d buffer_store_dwordx2 "2" ALL;
+        0x1e buffer_store_dwordx3 "3" ALL; 0x1f buffer_store_dwordx4 "4" ALL;
+        0x20 buffer_load_ubyte_d16 "1" ALL; 0x21 buffer_load_ubyte_d16_hi "1" ALL;
+        0x22 buffer_load_sbyte_d16 "1" ALL; 0x23 buffer_load_sbyte_d16_hi "1" ALL;
+        0x24 buffer_load_short_d16 "1" ALL; 0x25 buffer_load_short_d16_hi "1" ALL;
     }
 }

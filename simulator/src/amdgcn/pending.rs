@@ -24,6 +24,11 @@ pub(super) struct Pending {
     pub(super) data: [Lanes; 4],
     pub(super) defined: [u64; 4],
     pub(super) performed: bool,
+    /// By dword: the lanes whose address is in range.
+    pub(super) within: [u64; 4],
+    /// Where in LDS loaded values go, and how many of each lane.
+    pub(super) local: Option<u64>,
+    pub(super) local_dwords: u8,
     /// Where loaded values go.
     pub(super) dst: Operand,
     pub(super) dwords: u8,

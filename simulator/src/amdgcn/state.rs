@@ -1,8 +1,9 @@
 //! What lives as long as a launch and belongs to no workgroup.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::function::Function;
+use super::matrix::Shape;
 use super::wave::Place;
 use crate::engine::Counters;
 use crate::engine::random::Random;
@@ -33,6 +34,8 @@ pub(super) struct State {
     pub(super) random: Random,
     pub(super) latency: Latency,
     pub(super) counters: Counters,
+    /// Matrix instructions by shape.
+    pub(super) matrix: BTreeMap<Shape, u64>,
     pub(super) reports: Vec<Report>,
     seen: HashSet<(Kind, u32)>,
     kernel: String,
@@ -50,6 +53,7 @@ impl State {
             random: Random::new(0),
             latency: Latency::Mixed,
             counters: Counters::default(),
+            matrix: BTreeMap::new(),
             reports: Vec::new(),
             seen: HashSet::new(),
             kernel: kernel.to_owned(),

@@ -30,10 +30,12 @@ pub(super) fn transfer(
     }
     let bytes = u32::from(what.bytes);
     let whole = bytes.is_power_of_two() && (i.format == Format::Ds || low_bits & 15 == 0);
-    let piece = if bytes <= 4 || whole { bytes } else { 4 };
+    let [within, ..] = pending.within;
+    let partly = pending.within[..dwords].iter().any(|it| (it ^ within) & pending.lanes != 0);
+    let piece = if bytes <= 4 || whole && !partly { bytes } else { 4 };
     let order = match what.action {
         // sc0 and sc1 past a cache: reads and writes that others may do at the same time.
-        _ if i.format == Format::Flat && i.cache & 3 != 0 => Order::Relaxed,
+        _ if i.format != Format::Ds && i.cache & 3 != 0 => Order::Relaxed,
         _ => Order::Weak,
     };
     if let Action::Store(_) = what.action {
@@ -42,7 +44,7 @@ pub(super) fn transfer(
     for start in (0..bytes).step_by(piece as usize) {
         let at = first + start as usize / 4;
         for half in 0..2 {
-            let mask = (pending.lanes >> (32 * half)) as u32;
+            let mask = ((pending.lanes & pending.within[at]) >> (32 * half)) as u32;
             if mask == 0 {
                 continue;
             }

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::instruction::{ACCUMULATION, EXEC, Instruction, LITERAL, Operand, SCC, VCC, VECTOR};
-use super::instruction::{Float, NONE};
+use super::instruction::{Float, Format, NONE};
+use super::matrix::Recent;
 use super::pending::Item;
 
 /// A value of each lane.
@@ -64,6 +65,19 @@ pub(super) struct Wave {
     /// Memory instructions by the counter that waits for them, oldest first.
     pub(super) vector_memory: VecDeque<Item>,
     pub(super) local_memory: VecDeque<Item>,
+    /// Matrix instructions that may be on their way.
+    pub(super) recent: Vec<Recent>,
+    /// The last instruction and the one before.
+    pub(super) trail: [u32; 2],
+}
+
+/// The lanes of a mask, lowest first.
+pub(super) fn lanes_of(mut mask: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lane = mask.trailing_zeros();
+        mask &= mask.wrapping_sub(1);
+        (lane < 64).then_some(lane as usize)
+    })
 }
 
 /// The operand as an index of a vector register, if it is one.
@@ -101,6 +115,8 @@ impl Wave {
             moved: ([0; 64], 0),
             vector_memory: VecDeque::new(),
             local_memory: VecDeque::new(),
+            recent: Vec::new(),
+            trail: [u32::MAX; 2],
         }
     }
 
@@ -118,6 +134,8 @@ impl Wave {
         self.status = Status::Ready;
         self.vector_memory.clear();
         self.local_memory.clear();
+        self.recent.clear();
+        self.trail = [u32::MAX; 2];
     }
 
     #[inline(always)]
@@ -208,6 +226,8 @@ impl Wave {
         let sources = i.src.iter().zip(i.src_dwords).take(i.sources.into());
         let read = sources.filter(|(operand, _)| **operand != NONE);
         let read = read.map(|(&operand, dwords)| (operand, dwords, "read"));
+        let scalar_offset = if i.format == Format::Buffer { i.offset2 as Operand } else { NONE };
+        let read = read.chain((scalar_offset != NONE).then_some((scalar_offset, 1, "read")));
         let written = [(i.dst, i.dst_dwords, "written"), (i.sdst, 2, "written")];
         let written = written.into_iter().filter(|(operand, ..)| *operand != NONE);
         read.chain(written).find_map(|(operand, dwords, what)| {

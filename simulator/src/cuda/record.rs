@@ -8,7 +8,7 @@ use super::driver::{Driver, number_from_environment};
 use super::error::{Code, refuse};
 use super::launch::KernelLaunch;
 use super::table::Handle;
-use crate::engine::{Device, INSTRUCTION_LIMIT, Launch, MatrixShape, Outcome};
+use crate::engine::{Device, INSTRUCTION_LIMIT, Launch, Outcome};
 use crate::memory::{SharedTraffic, Traffic};
 use crate::report::{Kind, Report};
 
@@ -50,9 +50,9 @@ pub(crate) struct Counted {
     blocks: u64,
     barriers: u64,
     shared: SharedTraffic,
+    matrix: BTreeMap<String, u64>,
     traffic: Traffic,
     allocations: BTreeMap<u64, Traffic>,
-    matrix: BTreeMap<MatrixShape, u64>,
 }
 
 /// More different reports than a reader wants are counted only.
@@ -112,9 +112,9 @@ impl Record {
             blocks: counters.blocks,
             barriers: counters.barriers,
             shared: counters.shared,
+            matrix: counters.matrix.clone(),
             traffic: counters.traffic,
             allocations: counters.traffic_by_allocation.iter().copied().collect(),
-            matrix: counters.matrix.clone(),
         };
         self.total.add(&counted);
         self.last = counted;
@@ -158,12 +158,12 @@ impl Counted {
         self.blocks += other.blocks;
         self.barriers += other.barriers;
         self.shared.add(&other.shared);
+        for (shape, count) in &other.matrix {
+            *self.matrix.entry(shape.clone()).or_default() += count;
+        }
         add(&mut self.traffic, &other.traffic);
         for (&address, traffic) in &other.allocations {
             add(self.allocations.entry(address).or_default(), traffic);
-        }
-        for (&shape, count) in &other.matrix {
-            *self.matrix.entry(shape).or_default() += count;
         }
     }
 

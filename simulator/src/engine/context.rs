@@ -1,6 +1,6 @@
 //! What an instruction's function works on.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::asynchronous::Copies;
 use super::cluster_barrier::ClusterBarrier;
@@ -111,6 +111,7 @@ pub(super) struct State {
     pub(super) clocks: Clocks,
     pub(super) random: Random,
     pub(super) counters: Counters,
+    pub(super) matrix: BTreeMap<MatrixShape, u64>,
     pub(super) reports: Vec<Report>,
     seen: HashSet<(Kind, u32, u32)>,
     pub(super) kernel: String,
@@ -172,6 +173,7 @@ impl State {
             clocks,
             random,
             counters: Counters::default(),
+            matrix: BTreeMap::new(),
             reports: Vec::new(),
             seen: HashSet::new(),
             kernel: kernel.to_owned(),
@@ -185,7 +187,7 @@ impl State {
 
     /// Counts a matrix instruction of one warp.
     pub(super) fn count_matrix(&mut self, shape: MatrixShape) {
-        *self.counters.matrix.entry(shape).or_default() += 1;
+        *self.matrix.entry(shape).or_default() += 1;
     }
 
     /// Enters a report, unless the instruction has one of its kind, or there are many.

@@ -131,27 +131,26 @@ pub struct Counters {
     pub traffic_by_allocation: Vec<(u64, Traffic)>,
     /// Shared memory.
     pub shared: SharedTraffic,
-    /// Matrix instructions, one for each warp.
-    pub matrix: BTreeMap<MatrixShape, u64>,
+    /// Matrix instructions by shape, one for each warp or wave: `m16n8k16.bf16`.
+    pub matrix: BTreeMap<String, u64>,
 }
 
 /// The shape of a matrix instruction. Written `m16n8k16.bf16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MatrixShape {
+pub(crate) struct MatrixShape {
     /// Rows of the left matrix.
-    pub rows: u32,
+    pub(crate) rows: u32,
     /// Columns of the right matrix.
-    pub columns: u32,
+    pub(crate) columns: u32,
     /// Products of each element.
-    pub depth: u32,
+    pub(crate) depth: u32,
     /// What is multiplied.
-    pub element: MatrixElement,
+    pub(crate) element: MatrixElement,
 }
 
 /// The type of the factors of a matrix instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum MatrixElement {
+pub(crate) enum MatrixElement {
     /// bfloat16.
     Bf16,
     /// IEEE half precision.
@@ -310,6 +309,8 @@ impl Program {
         schedule::run(&mut machine, random);
         let machine::Ptx { memory, state, .. } = machine;
         let mut counters = state.counters;
+        counters.matrix =
+            state.matrix.iter().map(|(shape, &count)| (shape.to_string(), count)).collect();
         counters.traffic = memory.traffic();
         counters.traffic_by_allocation = memory.traffic_by_allocation();
         Outcome { reports: state.reports, counters }

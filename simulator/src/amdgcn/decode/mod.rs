@@ -71,6 +71,7 @@ pub(super) fn decode(code: &[u32], architecture: Architecture) -> Instruction {
         _ if first >> 26 == 0b11_0000 => decoder.smem(),
         _ if first >> 26 == 0b11_0110 => decoder.ds(),
         _ if first >> 26 == 0b11_0111 => decoder.flat(architecture),
+        _ if first >> 26 == 0b11_1000 => decoder.buffer(),
         _ => Instruction::blank(Format::Other, words, if first >> 30 == 0b11 { 2 } else { 1 }),
     };
     // Longer encodings have no literal, or have taken it.
@@ -89,7 +90,7 @@ struct Decoder<'a> {
 
 /// The sizes of a row's operands.
 fn sizes(instruction: &mut Instruction, shape: &str) {
-    let size = |c: char| c.to_digit(17).unwrap_or(0) as u8;
+    let size = |c: char| c.to_digit(33).unwrap_or(0) as u8;
     let mut sizes = shape.chars().map(size);
     instruction.dst_dwords = sizes.next().unwrap_or(0);
     for (at, size) in sizes.enumerate() {

@@ -4,6 +4,7 @@ use super::super::instruction::{
     ACCUMULATION, Dpp, EXEC, Float, Form, Format, Instruction, LITERAL, NONE, Operand, Sdwa, Type,
     VCC, VECTOR,
 };
+use super::super::matrix::Shape;
 use super::super::opcodes::{self, Opcode};
 use super::{DPP, Decoder, SDWA, bits, flag};
 
@@ -179,6 +180,10 @@ impl Decoder<'_> {
         i.src = [bits(second, 8, 0), bits(second, 17, 9), bits(second, 26, 18)].map(|s| s as u16);
         i.neg = bits(second, 31, 29) as u8;
         i.abs = bits(word, 10, 8) as u8;
+        if Shape::of(i.opcode).is_some() {
+            self.matrix(&mut i);
+            return i;
+        }
         i.op_sel = bits(word, 13, 11) as u8;
         i.op_sel_hi = (bits(second, 28, 27) | bits(word, 14, 14) << 2) as u8;
         i.clamp = flag(word, 15);
@@ -188,6 +193,25 @@ impl Decoder<'_> {
             _ => {}
         }
         i
+    }
+
+    /// Matrix instructions say of each operand whether it is in accumulation registers; of C and D
+    /// together.
+    fn matrix(&self, i: &mut Instruction) {
+        let [word, second, _] = self.words;
+        i.format = Format::Matrix;
+        // A constant that is added is an f32.
+        i.float = Float::No;
+        i.op_sel = bits(word, 14, 11) as u8;
+        let moved = [flag(second, 27), flag(second, 28), flag(word, 15)];
+        for (source, moved) in i.src.iter_mut().zip(moved) {
+            if moved && *source >= VECTOR {
+                *source += ACCUMULATION - VECTOR;
+            }
+        }
+        if moved[2] {
+            i.dst += ACCUMULATION - VECTOR;
+        }
     }
 }
 

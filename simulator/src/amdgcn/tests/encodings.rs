@@ -24,6 +24,7 @@ pub(super) enum Encoding {
     Ds,
     Flat,
     Global,
+    Buffer,
     Vopc,
     VopcSdwa,
     VopcLong,
@@ -50,6 +51,7 @@ pub(super) static ALL: &[(Encoding, &[Row])] = &[
     (Encoding::Ds, opcodes::DS),
     (Encoding::Flat, opcodes::GLOBAL),
     (Encoding::Global, opcodes::GLOBAL),
+    (Encoding::Buffer, opcodes::BUFFER),
     (Encoding::Vopc, &[]),
     (Encoding::VopcSdwa, &[]),
     (Encoding::VopcLong, &[]),
@@ -174,7 +176,7 @@ impl Random {
 pub(super) fn words(encoding: Encoding, row: &Row, random: &mut Random) -> [u32; 3] {
     let code = u32::from(row.code);
     let r = random;
-    let mut sizes = row.shape.chars().map(|c| c.to_digit(17).unwrap_or(0)).chain([1; 4]);
+    let mut sizes = row.shape.chars().map(|c| c.to_digit(33).unwrap_or(0)).chain([1; 4]);
     let [dst, a, b, c] = [0; 4].map(|_| sizes.next().unwrap_or(1).max(1));
     let name = format!("{:?}", row.opcode);
     let literal = r.literal();
@@ -277,6 +279,13 @@ pub(super) fn words(encoding: Encoding, row: &Row, random: &mut Random) -> [u32;
             let second = sources[0] | sources[1] << 9 | sources[2] << 18 | modifiers;
             [0x34 << 26 | (base + code) << 16 | r.field(1) << 15 | middle | dst, second, third]
         }
+        Encoding::Vop3p if name.starts_with("v_mfma") => {
+            let first = 0x1A7 << 23 | code << 16 | r.field(8) << 8 | r.vector(dst);
+            let constant = [128 + r.below(81), 240 + r.below(9)][r.below(2) as usize];
+            let addend = if r.below(3) == 0 { constant } else { 256 + r.vector(c) };
+            let factors = (256 + r.vector(a)) | ((256 + r.vector(b)) << 9);
+            [first, factors | addend << 18 | r.field(5) << 27, third]
+        }
         Encoding::Vop3p => {
             let first = 0x1A7 << 23 | code << 16 | r.field(8) << 8 | r.vector(dst);
             let mut sources = [r.source(a, false), r.source(b, false), r.source(c, false)];
@@ -301,6 +310,14 @@ pub(super) fn words(encoding: Encoding, row: &Row, random: &mut Random) -> [u32;
                 second |= r.vector(wide) << 24;
             }
             [first, second, third]
+        }
+        Encoding::Buffer => {
+            let fields = r.field(4) << 12 | r.field(2) << 16;
+            let first = 0x38 << 26 | code << 18 | fields | r.field(12);
+            let scalar = [r.scalar(1), 128 + r.below(81)][r.below(2) as usize];
+            let places = r.vector(if first >> 12 & 3 == 3 { 2 } else { 1 });
+            let data = r.vector(dst) << 8 | r.field(1) << 23;
+            [first, places | data | r.below(25) << 16 | scalar << 24, third]
         }
         Encoding::Flat | Encoding::Global => {
             let global = encoding == Encoding::Global;

@@ -49,6 +49,9 @@ fn exists(encoding: Encoding, row: &Row) -> bool {
         Opcode::v_madmk_f32 | Opcode::v_madak_f32 | Opcode::v_fmamk_f32 | Opcode::v_fmaak_f32 => {
             !matches!(encoding, Vop2Sdwa | Vop2Dpp | Vop2Long)
         }
+        Opcode::global_load_lds_dword | Opcode::global_load_lds_dwordx4 => {
+            encoding != Encoding::Flat
+        }
         Opcode::v_mov_b64 => encoding != Vop1Sdwa,
         Opcode::v_mac_f32 | Opcode::v_fmac_f32 => encoding != Vop2Sdwa,
         Opcode::v_cmp => !(encoding == VopcSdwa && row.code >= 0xE0),

@@ -1,10 +1,11 @@
 //! Instructions that access memory.
 
+use super::super::buffer;
 use super::super::decode::Architecture;
-use super::super::instruction::{Instruction, NONE};
+use super::super::instruction::{Instruction, NONE, Operand};
 use super::super::opcodes::Opcode;
 use super::line;
-use super::operand::{Kind, register, source};
+use super::operand::{Kind, operand, register, source};
 
 /// Loads of scalars.
 pub(super) fn scalar(i: &Instruction) -> String {
@@ -121,14 +122,47 @@ pub(super) fn global(i: &Instruction) -> String {
     if i.offset != 0 {
         modifiers = format!(" offset:{}", i.offset);
     }
+    modifiers += &cache(i);
+    if i.to_local && i.architecture == Architecture::Gfx90a {
+        modifiers += " lds";
+    }
+    line(&name, &operands, &modifiers)
+}
+
+/// Which caches an instruction passes.
+fn cache(i: &Instruction) -> String {
     let names = match i.architecture {
         Architecture::Gfx90a => ["glc", "scc", "slc"],
         _ => ["sc0", "sc1", "nt"],
     };
-    for bit in [0, 2, 1] {
-        if i.cache >> bit & 1 == 1 {
-            modifiers += &format!(" {}", names[bit]);
+    let set = [0, 2, 1].into_iter().filter(|bit| i.cache >> bit & 1 == 1);
+    set.map(|bit| format!(" {}", names[bit])).collect()
+}
+
+/// Memory by a resource.
+pub(super) fn buffer(i: &Instruction) -> String {
+    let mut operands = Vec::new();
+    if i.dst_dwords > 0 {
+        operands.push(register(i.dst, i.dst_dwords));
+    }
+    if i.src[1] != NONE {
+        operands.push(source(i, 1, Kind::Word));
+    }
+    operands.push(if i.src[0] == NONE { "off".into() } else { source(i, 0, Kind::Word) });
+    operands.push(source(i, 2, Kind::Word));
+    operands.push(operand(i, i.offset2 as Operand, 1, Kind::Word));
+    let mut modifiers = String::new();
+    for (bit, name) in [(buffer::INDICES, " idxen"), (buffer::OFFSETS, " offen")] {
+        if i.segment & bit != 0 {
+            modifiers += name;
         }
     }
-    line(&name, &operands, &modifiers)
+    if i.offset != 0 {
+        modifiers += &format!(" offset:{}", i.offset);
+    }
+    modifiers += &cache(i);
+    if i.to_local {
+        modifiers += " lds";
+    }
+    line(&format!("{:?}", i.opcode), &operands, &modifiers)
 }

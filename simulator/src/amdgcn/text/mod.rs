@@ -22,8 +22,10 @@ pub(super) fn text(instruction: &Instruction) -> String {
         Format::Smem => memory::scalar(instruction),
         Format::Ds => memory::local(instruction),
         Format::Flat => memory::global(instruction),
+        Format::Buffer => memory::buffer(instruction),
         Format::Vop1 | Format::Vop2 | Format::Vopc | Format::Vop3 => vector::text(instruction),
         Format::Vop3p => vector::packed(instruction),
+        Format::Matrix => vector::matrix(instruction),
         Format::Other => super::names::name_of(instruction),
     }
 }

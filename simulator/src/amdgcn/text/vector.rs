@@ -225,3 +225,13 @@ pub(super) fn packed(i: &Instruction) -> String {
     }
     line(&name, &operands, &modifiers)
 }
+
+/// Matrix instructions.
+pub(super) fn matrix(i: &Instruction) -> String {
+    let mut operands = vec![register(i.dst, i.dst_dwords)];
+    operands.extend((0..usize::from(i.sources)).map(|index| source(i, index, Kind::Word)));
+    let fields = [("cbsz", i.abs), ("abid", i.op_sel), ("blgp", i.neg)];
+    let used = fields.iter().filter(|(_, value)| *value != 0);
+    let modifiers: String = used.map(|(name, value)| format!(" {name}:{value}")).collect();
+    line(&format!("{:?}", i.opcode), &operands, &modifiers)
+}
