@@ -36,8 +36,10 @@ struct Pending {
 }
 
 const ONLY_STUCK: u32 = u32::MAX;
-/// Looks at mbarriers in vain after which something lands.
-const PATIENCE: u32 = 32;
+/// Looks at mbarriers in vain, and turns of warps, after which something lands: somebody may wait for
+/// it in a loop.
+const LOOKS: u32 = 32;
+const TURNS: u32 = 512;
 
 #[derive(Debug)]
 enum Work {
@@ -88,7 +90,9 @@ pub(super) struct CopyEngine {
     /// Bulk groups that were committed, by warp and lane.
     committed: HashMap<(u64, u32), u32>,
     turn: u32,
+    /// Since something landed.
     looks: u32,
+    turns: u32,
     /// Bits of the blocks that have exited.
     pub(super) exited: u32,
     /// Mbarriers that completed a phase and whose waiters are still to be woken: rank and offset.
@@ -108,6 +112,7 @@ impl CopyEngine {
             committed: HashMap::new(),
             turn: 0,
             looks: 0,
+            turns: 0,
             exited: 0,
             woken: Vec::new(),
         }
@@ -258,12 +263,12 @@ impl CopyEngine {
 
     /// A turn of a warp has ended: lets land what is due. False: a fault, which was reported.
     pub(super) fn tick(&mut self, world: &mut World<'_>) -> bool {
+        self.turns += 1;
         if self.pending.is_empty() {
-            self.looks = 0;
+            (self.looks, self.turns) = (0, 0);
             return true;
         }
-        if self.looks > PATIENCE {
-            self.looks = 0;
+        if self.looks > LOOKS || self.turns > TURNS {
             return self.land_one(world);
         }
         let mut due = 0;
@@ -305,6 +310,7 @@ impl CopyEngine {
     }
 
     fn land(&mut self, at: usize, world: &mut World<'_>) -> Result<(), Fault> {
+        (self.looks, self.turns) = (0, 0);
         let Pending { origin, work, .. } = self.pending.swap_remove(at);
         match work {
             Work::Copy(mut transfer) => {

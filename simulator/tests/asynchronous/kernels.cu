@@ -71,6 +71,8 @@ enum Fault {
     NO_BARRIER_AFTER_INIT,
     PLAIN_LOAD_OF_BARRIER,
     FULL_EXPECTED_TWICE,
+    ONE_PROXY_FENCE,
+    ONE_BUFFER,
 };
 
 constexpr int STAGES = 3, CONSUMERS = 2, TILE_X = 32, TILE_Y = 16;
@@ -129,13 +131,13 @@ extern "C" __global__ void store(const __grid_constant__ Map map, int tiles, int
     extern __shared__ __align__(1024) float buffers[];
     int warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     for (int tile = warp, turn = 0; tile < tiles; tile += warps, turn ^= 1) {
-        float *buffer = buffers + (2 * warp + turn) * 256;
+        float *buffer = buffers + (2 * warp + (fault == ONE_BUFFER ? 0 : turn)) * 256;
         if (lane == 0 && fault != NO_READ_WAIT)
             bulk_wait_read<1>();
         __syncwarp();
         for (int row = 0; row < 8; row++)
             buffer[row * 32 + lane] = tile * 256 + row * 32 + lane;
-        if (fault != NO_PROXY_FENCE)
+        if (fault != NO_PROXY_FENCE && (fault != ONE_PROXY_FENCE || lane == 0))
             proxy_fence();
         __syncwarp();
         if (lane == 0) {
@@ -199,4 +201,29 @@ extern "C" __global__ void arrivals_of_copies(const float4 *in, float4 *out, int
     out[i] = staged[n - 1 - i];
     barrier_wait(tracked, 0);
     out[n + i] = staged[2 * n - 1 - i];
+}
+
+// A warp waits in a loop for what another does when its copy is there.
+extern "C" __global__ void spin(const float *in, float *out) {
+    __shared__ __align__(128) float data[64];
+    __shared__ unsigned long long full;
+    __shared__ unsigned flag;
+    unsigned barrier = shared_address(&full);
+    if (threadIdx.x == 0) {
+        barrier_init(barrier, 1);
+        flag = 0;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        barrier_expect(barrier, 256);
+        bulk_load(shared_address(data), in, 256, barrier);
+        barrier_wait(barrier, 0);
+        asm volatile("st.release.cta.shared.u32 [%0], 1;" ::"r"(shared_address(&flag)) : "memory");
+    } else if (threadIdx.x >= 32) {
+        unsigned seen;
+        do
+            asm volatile("ld.acquire.cta.shared.u32 %0, [%1];" : "=r"(seen) : "r"(shared_address(&flag)) : "memory");
+        while (seen == 0);
+        out[threadIdx.x - 32] = data[threadIdx.x - 32];
+    }
 }

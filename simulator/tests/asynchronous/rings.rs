@@ -129,3 +129,14 @@ fn copies_of_threads_arrive() {
         bench.finds("arrivals_of_copies", Geometry::new(1, 64, 2048), seed, &expected);
     }
 }
+
+#[test]
+fn a_loop_that_does_not_sleep() {
+    for seed in 0..SEEDS {
+        let Some(mut bench) = KERNELS.load() else { return };
+        let (input, out) = (bench.buffer(&values(64)), bench.room(256));
+        bench.address(input).address(out);
+        bench.clean("spin", Geometry::new(1, 96, 0), seed);
+        assert_eq!(bench.read(out, 256), values(64), "seed {seed}");
+    }
+}

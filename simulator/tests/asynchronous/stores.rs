@@ -47,6 +47,17 @@ fn a_missing_proxy_fence() {
 }
 
 #[test]
+fn a_proxy_fence_of_one_thread() {
+    // The others' writes are not covered by it.
+    planted(14, &[(Kind::Race, NO_FENCE)]);
+}
+
+#[test]
+fn a_wait_that_leaves_the_latest_copy() {
+    planted(15, &[(Kind::Race, "of an asynchronous copy"), (Kind::Race, "write by block 0")]);
+}
+
+#[test]
 fn a_buffer_filled_while_it_is_copied() {
     planted(8, &[(Kind::Race, "of an asynchronous copy"), (Kind::Race, "write by block 0")]);
 }
