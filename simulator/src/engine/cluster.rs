@@ -125,6 +125,11 @@ impl Cluster {
 
     /// What follows a turn: copies land, waiters wake, blocks end. False: a fault, which was reported.
     fn go_on(&mut self, common: &Common<'_>, memory: &mut Memory, state: &mut State) -> bool {
+        let quiet =
+            self.engine.is_idle() && self.engine.woken.is_empty() && !self.barrier.completed;
+        if quiet && !self.blocks[self.current].is_done() {
+            return true;
+        }
         let Some(regions) = Regions::of_all(&mut self.shared) else { return true };
         let mut world = World { program: common.program, memory, state, regions };
         if !self.engine.tick(&mut world) {

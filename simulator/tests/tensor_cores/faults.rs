@@ -194,7 +194,7 @@ fn operands_overwritten_on_the_way() {
     let early = format!("{store}{WAIT}");
     reported(false, WAIT, &early, Kind::Race, "wgmma.mma_async");
     // Barriers order it, but not behind the operation.
-    let between = format!("bar.sync 0;\n{store}bar.sync 0;\n{WAIT}");
+    let between = format!("bar.sync 0;\n{store}fence.proxy.async;\nbar.sync 0;\n{WAIT}");
     reported(false, WAIT, &between, Kind::Race, "written before wgmma.wait_group");
     // Whoever has waited knows that all of it was read.
     let late = |_: &Case, right: &str| right.replacen(WAIT, &format!("{WAIT}{store}"), 1);
