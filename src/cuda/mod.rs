@@ -290,6 +290,7 @@ impl Driver for Cuda {
     }
 
     fn tensor_map(&self, matrix: &Matrix) -> Result<TensorMap> {
+        let _current = Current::enter(self.context)?;
         tensor_map::encode(matrix)
     }
 

@@ -126,8 +126,7 @@ fn a_gemm_of_ldmatrix_and_mma() {
             gemm.check(&run, exact);
             let counters = &run.0.counters;
             // Two tiles, four warps, six steps, eight blocks of columns.
-            let counted: Vec<(String, u64)> =
-                counters.matrix.clone().into_iter().collect();
+            let counted: Vec<(String, u64)> = counters.matrix.clone().into_iter().collect();
             assert_eq!(counted, [(String::from("m16n8k16.bf16"), 2 * 4 * 6 * 8)]);
             assert_eq!(counters.shared.conflicts, 0);
         }
@@ -165,8 +164,7 @@ fn a_gemm_of_wgmma() {
             gemm.check(&run, exact);
             let counters = &run.0.counters;
             // Two tiles, four warps, three times four steps. Matrices are read past the counted banks.
-            let counted: Vec<(String, u64)> =
-                counters.matrix.clone().into_iter().collect();
+            let counted: Vec<(String, u64)> = counters.matrix.clone().into_iter().collect();
             assert_eq!(counted, [(String::from("m64n64k16.bf16"), 2 * 4 * 3 * 4)]);
             assert_eq!(counters.shared.conflicts, 0);
         }
