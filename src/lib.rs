@@ -181,17 +181,27 @@ pub fn dbrx_plans(
     // The first launch of the losses.
     let router_loss =
         [1, 4096].map(|tokens| (router_loss::ENTRIES[0], router_loss::plan(tokens)[0]));
-    [
-        ("combine", combine),
-        ("dispatch", dispatch),
-        ("layer_norm", norm(layer_norm::ENTRIES[0])),
-        ("packet", packet),
-        ("rms_norm", norm(rms_norm::ENTRIES[0])),
-        ("rope", rope),
-        ("router", router),
-        ("router_loss", router_loss),
-    ]
-    .into_iter()
+    // Wqkv, on a device that has kernels for it.
+    let linear = [1, 4096].map(|tokens| {
+        let extents = linear_plan::Extents {
+            tokens,
+            in_features: 6144,
+            out_features: (48 + 2 * 8) * 128,
+            is_nn: false,
+        };
+        linear_plan::plan(extents, device).map(|plan| (plan.source.entries[0], plan.geometry))
+    });
+    let linear = if let [Some(few), Some(many)] = linear { Some([few, many]) } else { None };
+    [("combine", combine), ("dispatch", dispatch), ("layer_norm", norm(layer_norm::ENTRIES[0]))]
+        .into_iter()
+        .chain(linear.map(|linear| ("linear", linear)))
+        .chain([
+            ("packet", packet),
+            ("rms_norm", norm(rms_norm::ENTRIES[0])),
+            ("rope", rope),
+            ("router", router),
+            ("router_loss", router_loss),
+        ])
 }
 
 /// The README's examples, as tests: the first needs the feature.
