@@ -81,6 +81,7 @@ pub struct Geometry {
 
 /// A matrix of which a kernel copies boxes of rows of 128 bytes.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "CUDA alone copies boxes"))]
 pub(crate) struct Matrix {
     pub(crate) address: u64,
     pub(crate) dtype: Dtype,
