@@ -32,29 +32,11 @@
 // 32 KiB with a cluster.
 
 #include "linear_store.cuh"
-#include "ptx_sm90.cuh"
-#include "ptx_wgmma.cuh"
+#include "linear_tile_sm90.cuh"
 
 #define EXPERTILE_DEVICE __device__
 #include "linear_tiles.h"
 
-constexpr uint32_t TILE_TOKENS = LINEAR_SM90_TILE_TOKENS;
-constexpr uint32_t TILE_FEATURES = LINEAR_SM90_TILE_FEATURES;
-constexpr uint32_t TILE_K = 64;
-constexpr uint32_t STAGES = 4;
-
-constexpr uint32_t GROUP_THREADS = 128;
-constexpr uint32_t GROUP_TOKENS = TILE_TOKENS / 2;
-// Products of one stage, each of 16 k.
-constexpr uint32_t STEPS = TILE_K / 16;
-// Rows of shared memory have 128 bytes: 64 elements.
-constexpr uint32_t ROW_BYTES = 128;
-// From one product's k to the next: along a row, or 16 rows; descriptors count 16 bytes.
-constexpr uint32_t X_STEP = 32 / 16;
-constexpr uint32_t NN_STEP = 16 * ROW_BYTES / 16;
-constexpr uint32_t X_BYTES = TILE_TOKENS * ROW_BYTES;
-constexpr uint32_t WEIGHT_BYTES = TILE_FEATURES * ROW_BYTES;
-constexpr uint32_t STAGE_BYTES = X_BYTES + WEIGHT_BYTES;
 constexpr uint32_t CHUNK_FEATURES = 64;
 constexpr uint32_t CHUNKS = TILE_FEATURES / CHUNK_FEATURES;
 static_assert(GROUP_TOKENS == LINEAR_SM90_CHUNK_TOKENS, "a box is a warp group's");
@@ -65,8 +47,7 @@ constexpr uint32_t BARRIERS_AT = CHUNKS_AT + 2 * CHUNK_BUFFERS * CHUNK_BYTES;
 static_assert(BARRIERS_AT + 8 * (2 * STAGES + 2 * CHUNK_BUFFERS) == LINEAR_SM90_SHARED_BYTES,
               "what the host reserves");
 
-constexpr uint32_t COPYING_REGISTERS = 40;
-constexpr uint32_t MULTIPLYING_REGISTERS = 232;
+using Ring = TileRing<BARRIERS_AT>;
 
 // The tiles of a cluster, in turn: each block's is one row of tiles further.
 struct Tile {
@@ -92,24 +73,6 @@ struct Tiles {
         LinearTile tile = expertile_linear_tile(tiles, at);
         return {(tile.row * blocks + block) * TILE_TOKENS, tile.column * TILE_FEATURES};
     }
-};
-
-// Places in shared memory, and where a warp group stands in the ring of stages.
-struct Ring {
-    uint32_t base;
-    uint32_t stage;
-    uint32_t parity;
-
-    __device__ explicit Ring(uint32_t base) : base(base), stage(0), parity(0) {}
-
-    __device__ void next() {
-        stage = stage + 1 == STAGES ? 0 : stage + 1;
-        parity ^= stage == 0;
-    }
-    __device__ uint32_t x() const { return base + stage * STAGE_BYTES; }
-    __device__ uint32_t weight() const { return x() + X_BYTES; }
-    __device__ uint32_t full() const { return base + BARRIERS_AT + 8 * stage; }
-    __device__ uint32_t empty() const { return full() + 8 * STAGES; }
 };
 
 // Boxes of 64 by 128 (nt) or 64 by 64 (nn) elements make up the weight's stage; each block of a cluster
@@ -149,42 +112,6 @@ __device__ inline void copy(const LinearSm90Params &p, Ring ring, const Tiles &t
     }
 }
 
-// A warp leaves a stage, in every block that copies to it.
-__device__ inline void leave(uint32_t empty, uint32_t blocks) {
-    uint32_t lane = threadIdx.x % WARP_THREADS;
-    if (lane < blocks) {
-        mbarrier_arrive_cluster(empty, lane);
-    }
-}
-
-// The products of a tile. The accumulators are complete when it returns.
-template <typename T, bool NN>
-__device__ inline void multiply(const LinearSm90Params &p, Ring &ring, uint32_t group,
-                                uint32_t blocks, float (&sums)[TILE_FEATURES / 2]) {
-    uint32_t left = 0;
-    for (uint32_t k = 0; k < p.common.in_features; k += TILE_K) {
-        mbarrier_wait_parity(ring.full(), ring.parity);
-        uint64_t a = matrix_descriptor(ring.x() + group * GROUP_TOKENS * ROW_BYTES, 0);
-        uint64_t b = matrix_descriptor(ring.weight(), NN ? 64 * ROW_BYTES : 0);
-        wgmma_fence();
-#pragma unroll
-        for (uint32_t step = 0; step < STEPS; ++step) {
-            Wgmma<T, TILE_FEATURES>::template run<false, NN>(
-                sums, a + step * X_STEP, b + step * (NN ? NN_STEP : X_STEP), k + step != 0);
-        }
-        wgmma_commit_group();
-        // The products of the stage before are done, those of this one run on.
-        wgmma_wait_group<1>();
-        if (k != 0) {
-            leave(left, blocks);
-        }
-        left = ring.empty();
-        ring.next();
-    }
-    wgmma_wait_group<0>();
-    leave(left, blocks);
-}
-
 // What a warp group has to store chunks with.
 struct Chunks {
     uint32_t base;     // its buffers
@@ -218,22 +145,6 @@ __device__ inline void begin_residual(const LinearSm90Params &p, const Chunks &c
             }
         }
     }
-}
-
-template <typename T>
-__device__ inline uint32_t pack_pair(float2 pair) {
-    Packed<T, 4> packed;
-    float values[4] = {pair.x, pair.y, 0, 0};
-    pack(values, packed);
-    return packed.words[0];
-}
-
-template <typename T>
-__device__ inline float2 unpack_pair(uint32_t word) {
-    Packed<T, 4> packed{{word, 0}};
-    float values[4];
-    unpack(packed, values);
-    return {values[0], values[1]};
 }
 
 // Two neighbours of a row, and those of the residual in `word` if it adds.
@@ -365,7 +276,7 @@ __device__ inline void linear(const LinearSm90Params &p) {
             if constexpr (sizeof(Out) == 2) {
                 begin_residual(p, chunks, tile);
             }
-            multiply<T, NN>(p, ring, group, blocks, sums);
+            multiply<T, NN>(p.common.in_features, ring, group, blocks, sums);
             if constexpr (sizeof(Out) == 2) {
                 store_chunks<T>(p, chunks, tile, sums);
             } else {

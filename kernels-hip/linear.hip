@@ -23,61 +23,17 @@
 // Bound: arithmetic, from about 250 tokens (MI300X) or 120 (MI210). A step of 64 k reads 64 KiB and has
 // 2 * 256 * 256 * 64 operations.
 
-#include "linear_tile.hip.h"
+#include "linear_multiply.hip.h"
 
 #define EXPERTILE_DEVICE __device__
 #include "linear_tiles.h"
-
-constexpr uint32_t TILE = LINEAR_TILE;
-constexpr uint32_t TILE_K = 64;
-constexpr uint32_t THREADS = LINEAR_THREADS;
-constexpr uint32_t WAVE_TOKENS = 128, WAVE_FEATURES = 64;
-constexpr uint32_t ROWS = WAVE_TOKENS / 16, COLUMNS = WAVE_FEATURES / 16;
-
-struct Stage {
-    Rows<TILE, TILE_K> x, weight;
-};
-
-template <typename T>
-__device__ inline void multiply(const Stage &stage, uint32_t token, uint32_t feature,
-                                Sums (&sums)[ROWS][COLUMNS]) {
-    uint32_t lane = workitem_id_x() % WAVE_THREADS;
-#pragma unroll
-    for (uint32_t step = 0; step < TILE_K / 32; ++step) {
-        uint32_t piece = step * 4 + lane / 16;
-        Words weight[COLUMNS];
-#pragma unroll
-        for (uint32_t j = 0; j < COLUMNS; ++j) {
-            weight[j] = stage.weight.read(feature + j * 16 + lane % 16, piece);
-        }
-#pragma unroll
-        for (uint32_t i = 0; i < ROWS; ++i) {
-            Words x = stage.x.read(token + i * 16 + lane % 16, piece);
-#pragma unroll
-            for (uint32_t half = 0; half < 2; ++half) {
-#pragma unroll
-                for (uint32_t j = 0; j < COLUMNS; ++j) {
-                    sums[i][j] = multiply_half<T>(weight[j], x, half, sums[i][j]);
-                }
-            }
-        }
-    }
-}
-
-// Workgroups go round the XCDs in turn, each with an L2 of its own: every XCD gets tiles that are neighbours.
-__device__ inline uint64_t tile_of(const LinearParams &p, uint64_t tiles) {
-    uint64_t id = workgroup_id_x();
-    uint64_t each = tiles / p.xcds, rest = tiles % p.xcds;
-    uint64_t xcd = id % p.xcds;
-    return xcd * each + (xcd < rest ? xcd : rest) + id / p.xcds;
-}
 
 template <typename T, typename Out, bool NN>
 __device__ inline void linear(const LinearParams &p) {
     __shared__ Stage stage;
     LinearTiles tiles =
         expertile_linear_tiles(p.tokens, p.out_features, TILE, TILE, p.panel);
-    LinearTile tile = expertile_linear_tile(tiles, tile_of(p, tiles.count));
+    LinearTile tile = expertile_linear_tile(tiles, tile_of(p.xcds, tiles.count));
     uint32_t token = tile.row * TILE, feature = tile.column * TILE;
     uint32_t wave = workitem_id_x() / WAVE_THREADS, lane = workitem_id_x() % WAVE_THREADS;
     uint32_t wave_token = wave / 4 * WAVE_TOKENS, wave_feature = wave % 4 * WAVE_FEATURES;
