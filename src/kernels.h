@@ -299,6 +299,89 @@ typedef struct LinearSm90Params {
     TensorMap out_map;
 } LinearSm90Params;
 
+// The products of experts: reference/grouped_gemm.rs, src/grouped_gemm.rs, src/grouped_tiles.h.
+// Entries, each for bf16 and f16: up_*, of a gate and an up weight that lie as [out_features, in_features],
+// joined by the activation; down_*_nt and down_*_nn, of one weight, times the weight of the row's pair. On AMD
+// grouped_gemm_* and grouped_gemm_rows_*, on NVIDIA the same with _sm80, and for sm_90a alone with _sm90, which
+// take GroupedGemmSm90Params.
+// A row of out is one of offsets[e] to offsets[e + 1] of expert e. The tiles of all experts, those of the expert
+// with most rows first, are in the order of expertile_grouped_tile. The grid is any number of blocks, which go
+// through them.
+// grouped_gemm_rows_*: up to 64 rows at once, operands swapped.
+#define GROUPED_MAX_EXPERTS 256
+
+#define GROUPED_THREADS 512
+#define GROUPED_TILE_ROWS 256
+#define GROUPED_TILE_FEATURES 256     // of weights: up's are half of gate, half of up
+#define GROUPED_ROWS_THREADS 256
+#define GROUPED_ROWS_TILE_ROWS 64
+#define GROUPED_ROWS_TILE_FEATURES 64  // of weights
+
+#define GROUPED_SM80_THREADS 128
+#define GROUPED_SM80_TILE_ROWS 128
+#define GROUPED_SM80_TILE_FEATURES 128
+#define GROUPED_SM80_SHARED_BYTES 50696
+#define GROUPED_ROWS_SM80_THREADS 256
+#define GROUPED_ROWS_SM80_SHARED_BYTES 99848
+
+#define GROUPED_SM90_THREADS 384
+#define GROUPED_SM90_TILE_ROWS 128
+#define GROUPED_SM90_TILE_FEATURES 256
+#define GROUPED_SM90_BOX_FEATURES_NT 128
+#define GROUPED_SM90_BOX_FEATURES_NN 64
+#define GROUPED_SM90_SHARED_BYTES 230984
+#define GROUPED_ROWS_SM90_THREADS 256
+#define GROUPED_ROWS_SM90_SHARED_BYTES 215656
+
+// Of GroupedGemmParams::activation: src/activation.h.
+#define ACTIVATION_SILU 0
+#define ACTIVATION_GELU_TANH 1
+#define ACTIVATION_CLAMPED_SWIGLU 2
+
+typedef struct GroupedGemmParams {
+    const void *x;           // up: [x_rows, in_features]; down: [rows, in_features]
+    const void *weight;      // [experts] of [out_features, in_features], up: the gate's; nn: of [in_features, out_features]
+    const void *up_weight;   // up: [experts] of [out_features, in_features]
+    const void *bias;        // [experts, out_features], added to sums; or null. up: the gate's
+    const void *up_bias;     // up: the same
+    const int32_t *offsets;  // [experts + 1]; what passes 0 to rows counts as the nearer end
+    const int32_t *pairs;    // [rows]: up: a row of x is that of pairs[row] / top_k, or zeros if there is none such.
+                             // down: weights[pairs[row]]; may be null if weights is
+    const float *weights;    // down: [pair_count], or null: all are 1. A pair outside has the weight 0
+    void *out;               // [rows, out_features]
+    uint64_t x_stride;       // from one row to the next
+    uint64_t weight_stride;
+    uint64_t weight_expert_stride;
+    uint64_t up_weight_stride;
+    uint64_t up_weight_expert_stride;
+    uint64_t bias_stride;  // from one expert to the next
+    uint64_t up_bias_stride;
+    uint64_t out_stride;
+    uint32_t x_rows;
+    uint32_t rows;        // less than 2^31
+    uint32_t pair_count;  // of weights
+    uint32_t top_k;
+    uint32_t experts;  // from 1 to GROUPED_MAX_EXPERTS
+    uint32_t in_features;   // a multiple of 8
+    uint32_t out_features;  // a multiple of 8
+    uint32_t tile_shift;    // a tile is 1 << tile_shift rows
+    uint32_t tile_features;  // of out, a multiple of 8; of weights half as many in down, as many in up
+    uint32_t panel;          // tiles of rows that go through all features together
+    uint32_t activation;
+    float limit;  // of ACTIVATION_CLAMPED_SWIGLU
+    float alpha;
+    uint32_t xcds;  // on AMD, the dies that blocks go round; 1 if one
+} GroupedGemmParams;
+
+// Maps of three dimensions: columns, rows, experts. The boxes have rows of 128 bytes.
+typedef struct GroupedGemmSm90Params {
+    GroupedGemmParams common;
+    TensorMap x_map;          // down, not rows_*: [rows, in_features], boxes of GROUPED_SM90_TILE_ROWS rows
+    TensorMap weight_map;     // nt: boxes of GROUPED_SM90_BOX_FEATURES_NT features; nn: of 64 k and 64 features;
+                              // rows_*_nt: of tile_features features
+    TensorMap up_weight_map;  // up
+} GroupedGemmSm90Params;
+
 // Probes: src/probe.rs. Kernels that measure or question a machine; not in a usual build.
 // Threads of a block: PROBE_THREADS.
 #define PROBE_THREADS 256

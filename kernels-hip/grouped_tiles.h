@@ -1,0 +1,1 @@
+../src/grouped_tiles.h
