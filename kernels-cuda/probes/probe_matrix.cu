@@ -3,7 +3,7 @@
 // mma_*: a lane's words are of A (4), B (2) and C (4), its results of D. ldmatrix*: a lane's words are a
 // row of 16 bytes, its results what the instruction gives.
 //
-// Budget: 256 threads; 4096 B shared; 0 B spilled; registers: 20 sm_80, 20 sm_89, 20 sm_90a.
+// Budget: 256 threads; 4096 B shared; 0 B spilled; registers: 18 sm_80, 18 sm_89, 18 sm_90a.
 // Keeps: STG.E; in PTX: .sync.aligned.m.
 // Bound: none that matters; a launch does a few thousand elements.
 

@@ -1,7 +1,7 @@
 // stmatrix: probe_each.cuh. A lane's words are those of the four matrices, its results the row of 16
 // bytes whose address it gave.
 //
-// Budget: 256 threads; 4096 B shared; 0 B spilled; registers: 20 sm_90a.
+// Budget: 256 threads; 4096 B shared; 0 B spilled; registers: 18 sm_90a.
 // Keeps: STG.E, STSM.16.M88.4; in PTX: stmatrix.
 // Bound: none that matters; a launch does a few thousand elements.
 

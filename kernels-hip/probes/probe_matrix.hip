@@ -1,7 +1,7 @@
 // A product of matrices by a wave for each kernel: probe_each.hip.h. A lane's words are of A (2), B (2) and
 // C, its results of D.
 //
-// Budget: 256 threads; 0 B LDS; 0 B scratch; registers: 64 gfx90a, 64 gfx942, 64 gfx950.
+// Budget: 256 threads; 0 B LDS; 0 B scratch; registers: 24 gfx90a, 24 gfx942, 24 gfx950.
 // Keeps: v_mfma_f32_*.
 // Bound: none that matters; a launch does a few thousand elements.
 
