@@ -100,7 +100,15 @@ pub fn multiply(
     let map = |buffer: &Buffer, lies, rows: u64| {
         let (rows, columns) = if lies == Lies::Mn { (k, rows) } else { (rows, k) };
         let (address, dtype, box_rows) = (buffer.address(), product.dtype, rows as u32);
-        driver.tensor_map(&Matrix { address, dtype, rows, columns, stride: columns, box_rows })
+        driver.tensor_map(&Matrix {
+            address,
+            dtype,
+            rows,
+            columns,
+            stride: columns,
+            box_rows,
+            experts: None,
+        })
     };
     let params = ProbeProductParams {
         a_map: map(a, product.a, rows)?,
