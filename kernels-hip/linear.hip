@@ -9,7 +9,7 @@
 //
 //   LDS      x [256, 64], weight [256, 64]: rows of 128 bytes, whose 16-byte pieces are swapped by the row
 //   wave w   tokens 128 (w / 4) .. + 128, features 64 (w % 4) .. + 64: 8 by 4 products of 16x16x16
-//   lane     128 sums in accumulation registers
+//   lane     128 sums
 //
 // A piece of 8 k that a lane reads serves two products: the first takes the first 4 of the pieces of 32 k, the
 // second the others. So k ascends in steps of 32, each in two parts; every path of gfx90a and later does so,
