@@ -20,6 +20,7 @@
 //
 // Budget: 512 threads; 65536 B LDS; 0 B scratch; registers: 256 gfx90a, 256 gfx942, 256 gfx950.
 // Keeps: global_load_dwordx4, ds_read_b128, v_mfma_f32_16x16x16*.
+// Products: v_mfma_f32_16x16x16*; 128 a loop, 5 a ds_read; 1 workgroup a compute unit.
 // Bound: arithmetic, from about 250 tokens (MI300X) or 120 (MI210). A step of 64 k reads 64 KiB and has
 // 2 * 256 * 256 * 64 operations.
 
