@@ -9,6 +9,7 @@ mod calls;
 mod devices;
 mod grouped;
 mod linear;
+mod linear_amd;
 mod moe;
 mod replays;
 mod router;
