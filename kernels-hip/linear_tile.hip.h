@@ -64,9 +64,9 @@ struct Turned {
     Words words[OWN];
 
     __device__ void load(const void *base, uint64_t stride, uint32_t first, uint32_t columns, uint32_t k,
-                         uint32_t in_features) {
-        uint32_t column = min(first + workitem_id_x() % GROUPS * PIECE, columns - PIECE);
-        uint32_t row = k + workitem_id_x() / GROUPS * OWN;
+                         uint32_t in_features, uint32_t thread = workitem_id_x()) {
+        uint32_t column = min(first + thread % GROUPS * PIECE, columns - PIECE);
+        uint32_t row = k + thread / GROUPS * OWN;
 #pragma unroll
         for (uint32_t i = 0; i < OWN; ++i) {
             words[i] = Words{};
@@ -77,9 +77,9 @@ struct Turned {
         }
     }
 
-    __device__ void store(Rows<ROWS, K> &to) const {
-        uint32_t column = workitem_id_x() % GROUPS * PIECE;
-        uint32_t row = workitem_id_x() / GROUPS * OWN;
+    __device__ void store(Rows<ROWS, K> &to, uint32_t thread = workitem_id_x()) const {
+        uint32_t column = thread % GROUPS * PIECE;
+        uint32_t row = thread / GROUPS * OWN;
 #pragma unroll
         for (uint32_t i = 0; i < PIECE; ++i) {
             uint32_t select = i % 2 == 0 ? 0x05040100 : 0x07060302;
