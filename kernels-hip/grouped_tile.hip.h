@@ -40,6 +40,13 @@ struct Gathered {
         }
     }
 
+    __device__ void turn_to(const Gathered &other) {
+#pragma unroll
+        for (uint32_t i = 0; i < OWN; ++i) {
+            rows[i] = other.rows[i];
+        }
+    }
+
     __device__ void load(const GroupedGemmParams &p, uint32_t k, uint32_t thread) {
         bool is_inside = k + thread % PIECES * PIECE < p.in_features;
 #pragma unroll
@@ -91,6 +98,11 @@ struct Lying {
         first += work.expert * expert_stride + feature * stride + thread % PIECES * PIECE;
     }
 
+    __device__ void turn_to(const Lying &other) {
+        first = other.first;
+        feature = other.feature;
+    }
+
     __device__ void load(const GroupedGemmParams &p, uint32_t k, uint32_t thread) {
         bool is_up = is_of_up(thread);
         uint64_t stride = is_up ? p.up_weight_stride : p.weight_stride;
@@ -123,6 +135,11 @@ struct Standing {
     __device__ void find(const GroupedGemmParams &p, const GroupedWork &work, uint32_t) {
         base = static_cast<const uint16_t *>(p.weight) + work.expert * p.weight_expert_stride;
         feature = work.feature;
+    }
+
+    __device__ void turn_to(const Standing &other) {
+        base = other.base;
+        feature = other.feature;
     }
 
     __device__ void load(const GroupedGemmParams &p, uint32_t k, uint32_t thread) {
