@@ -66,19 +66,17 @@ struct Turned {
     static_assert(GROUPS * (K / OWN) == THREADS, "a thread has one part");
     Words words[OWN];
 
-    __device__ static uint32_t own_column() {
-        uint32_t thread = workitem_id_x();
+    __device__ static uint32_t own_column(uint32_t thread) {
         return (thread / 16 % (GROUPS / 8) * 8 + thread % 8) * PIECE;
     }
-    __device__ static uint32_t own_row() {
-        uint32_t thread = workitem_id_x();
+    __device__ static uint32_t own_row(uint32_t thread) {
         return (thread / (2 * GROUPS) * 2 + thread / 8 % 2) * OWN;
     }
 
     __device__ void load(const void *base, uint64_t stride, uint32_t first, uint32_t columns, uint32_t k,
-                         uint32_t in_features) {
-        uint32_t column = min(first + own_column(), columns - PIECE);
-        uint32_t row = k + own_row();
+                         uint32_t in_features, uint32_t thread = workitem_id_x()) {
+        uint32_t column = min(first + own_column(thread), columns - PIECE);
+        uint32_t row = k + own_row(thread);
 #pragma unroll
         for (uint32_t i = 0; i < OWN; ++i) {
             words[i] = Words{};
@@ -89,8 +87,8 @@ struct Turned {
         }
     }
 
-    __device__ void store(Rows<ROWS, K> &to) const {
-        uint32_t column = own_column(), row = own_row();
+    __device__ void store(Rows<ROWS, K> &to, uint32_t thread = workitem_id_x()) const {
+        uint32_t column = own_column(thread), row = own_row(thread);
 #pragma unroll
         for (uint32_t i = 0; i < PIECE; ++i) {
             uint32_t select = i % 2 == 0 ? 0x05040100 : 0x07060302;
