@@ -8,6 +8,7 @@ mod buffers;
 mod calls;
 mod devices;
 mod linear;
+mod linear_sm90;
 mod replays;
 mod router;
 mod router_loss;
