@@ -10,6 +10,7 @@ mod devices;
 mod grouped;
 mod linear;
 mod linear_amd;
+mod linear_sm90;
 mod moe;
 mod replays;
 mod router;
