@@ -11,7 +11,8 @@ constexpr uint32_t WAVE_TOKENS = 128, WAVE_FEATURES = 64;
 constexpr uint32_t ROWS = WAVE_TOKENS / 16, COLUMNS = WAVE_FEATURES / 16;
 
 struct Stage {
-    Rows<TILE, TILE_K> x, weight;
+    Rows<TILE, TILE_K, false> x;
+    Rows<TILE, TILE_K> weight;
 };
 
 template <typename T>

@@ -9,7 +9,8 @@ constexpr uint32_t TILE_K = 128;
 constexpr uint32_t THREADS = LINEAR_ROWS_THREADS;
 
 struct Stage {
-    Rows<TILE, TILE_K> x, weight;
+    Rows<TILE, TILE_K, false> x;
+    Rows<TILE, TILE_K> weight;
 };
 
 template <typename T, uint32_t COLUMNS>
