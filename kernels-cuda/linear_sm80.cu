@@ -28,6 +28,8 @@
 #define EXPERTILE_DEVICE __device__
 #include "linear_tiles.h"
 
+static_assert(STAGES * STAGE_BYTES == LINEAR_SM80_SHARED_BYTES, "what the planner asks for");
+
 // Writes 16 tokens of the warp's sums.
 template <typename Out>
 __device__ inline void store_rows(const LinearParams &p, const float (&sums)[WARP_TILE / 8][4],
@@ -82,31 +84,11 @@ __device__ inline void linear(const LinearParams &p) {
     Along x(p.x, p.x_stride, token, p.tokens);
     Weight weight(p.weight, p.weight_stride, feature, p.out_features);
     uint32_t first_stage = shared_address(shared);
-    auto copy = [&](uint32_t stage, uint32_t k) {
-        if (k < p.in_features) {
-            x.copy(first_stage + stage * STAGE_BYTES, k, p.in_features);
-            weight.copy(first_stage + stage * STAGE_BYTES + OPERAND_BYTES, k, p.in_features);
-        }
-        // A group a stage, without copies too, so that the number of those to wait for is fixed.
-        copy_async_commit();
-    };
-#pragma unroll
-    for (uint32_t stage = 0; stage < STAGES - 1; ++stage) {
-        copy(stage, stage * DEPTH);
-    }
-
     uint32_t warp = threadIdx.x / WARP_THREADS;
     uint32_t warp_token = warp / 2 * WARP_TILE;
     uint32_t warp_feature = warp % 2 * WARP_TILE;
     Sums sums = {};
-    uint32_t stage = 0;
-    for (uint32_t k = 0; k < p.in_features; k += DEPTH) {
-        copy_async_wait<STAGES - 2>();
-        __syncthreads();
-        copy(stage == 0 ? STAGES - 1 : stage - 1, k + (STAGES - 1) * DEPTH);
-        multiply<T, Weight>(first_stage + stage * STAGE_BYTES, warp_token, warp_feature, sums);
-        stage = stage + 1 == STAGES ? 0 : stage + 1;
-    }
+    multiply_all<T>(x, weight, p.in_features, first_stage, warp_token, warp_feature, sums);
     __syncthreads();
     uint32_t turned = first_stage + warp * 16 * WARP_TILE * 4;
 #pragma unroll

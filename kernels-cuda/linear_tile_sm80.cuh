@@ -11,7 +11,6 @@ constexpr uint32_t DEPTH = 32;
 constexpr uint32_t STAGES = 3;
 constexpr uint32_t OPERAND_BYTES = TILE * DEPTH * 2;
 constexpr uint32_t STAGE_BYTES = 2 * OPERAND_BYTES;
-static_assert(STAGES * STAGE_BYTES == LINEAR_SM80_SHARED_BYTES, "what the planner asks for");
 
 constexpr uint32_t WARP_TILE = 64;
 // Chunks that a thread copies of each operand.
@@ -127,6 +126,32 @@ __device__ inline void multiply(uint32_t stage, uint32_t token, uint32_t feature
                                 weight[j / 2][2 * (j % 2) + 1]);
             }
         }
+    }
+}
+
+// Adds all products of a tile to the warp's sums. Behind a barrier, the stages are free.
+template <typename T, typename X, typename Weight>
+__device__ inline void multiply_all(X &x, Weight &weight, uint32_t in_features, uint32_t first_stage,
+                                    uint32_t warp_token, uint32_t warp_feature, Sums &sums) {
+    auto copy = [&](uint32_t stage, uint32_t k) {
+        if (k < in_features) {
+            x.copy(first_stage + stage * STAGE_BYTES, k, in_features);
+            weight.copy(first_stage + stage * STAGE_BYTES + OPERAND_BYTES, k, in_features);
+        }
+        // A group a stage, without copies too, so that the number of those to wait for is fixed.
+        copy_async_commit();
+    };
+#pragma unroll
+    for (uint32_t stage = 0; stage < STAGES - 1; ++stage) {
+        copy(stage, stage * DEPTH);
+    }
+    uint32_t stage = 0;
+    for (uint32_t k = 0; k < in_features; k += DEPTH) {
+        copy_async_wait<STAGES - 2>();
+        __syncthreads();
+        copy(stage == 0 ? STAGES - 1 : stage - 1, k + (STAGES - 1) * DEPTH);
+        multiply<T, Weight>(first_stage + stage * STAGE_BYTES, warp_token, warp_feature, sums);
+        stage = stage + 1 == STAGES ? 0 : stage + 1;
     }
 }
 

@@ -91,6 +91,17 @@ pub(crate) struct Matrix {
     pub(crate) stride: u64,
     /// Rows of a box.
     pub(crate) box_rows: u32,
+    /// If there are several of it, each of which ends by itself.
+    pub(crate) experts: Option<MatrixExperts>,
+}
+
+/// The third dimension of matrices of several experts.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "CUDA alone copies boxes"))]
+pub(crate) struct MatrixExperts {
+    pub(crate) count: u64,
+    /// From one expert to the next, in elements.
+    pub(crate) stride: u64,
 }
 
 /// A stream as the driver names it; 0 is the driver's default stream.

@@ -9,6 +9,7 @@
 //! | top-k router | [`router()`] |
 //! | load histogram, load-balancing and z-loss | [`router_loss()`] |
 //! | pairs of token and expert sorted by expert | [`dispatch()`] |
+//! | products of the experts | [`grouped_gemm_up()`], [`grouped_gemm_down()`] |
 //! | sum of expert outputs and residual | [`combine()`] |
 //! | rows to and from another device | [`packet_pack()`], [`packet_unpack()`] |
 //!
@@ -47,6 +48,8 @@ mod driver;
 mod dtype;
 mod error;
 mod graph;
+mod grouped_gemm;
+mod grouped_gemm_plan;
 #[cfg(feature = "hip")]
 mod hip;
 #[allow(dead_code, unreachable_pub)]
@@ -75,6 +78,9 @@ pub use driver::{DeviceInfo, Geometry, Platform};
 pub use dtype::{Dtype, Element};
 pub use error::{Error, Result};
 pub use graph::Graph;
+pub use grouped_gemm::{
+    Activation, Gated, GroupedDown, GroupedUp, PairWeights, grouped_gemm_down, grouped_gemm_up,
+};
 pub use layer_norm::layer_norm;
 pub use linear::{Linear, LinearOut, WeightLayout, linear};
 pub use norm::{Norm, Residual};
@@ -120,6 +126,8 @@ pub(crate) const KERNELS: &[Source] = &[
     Source::common("router_loss", &router_loss::ENTRIES),
     Source::common("router_loss_reduce", &router_loss::REDUCE_ENTRIES),
     Source::common("router_select", &router::SELECT_ENTRIES),
+    grouped_gemm_plan::SM80,
+    grouped_gemm_plan::SM80_ROWS,
     linear_plan::AMD,
     linear_plan::AMD_ROWS,
     linear_plan::SM80,

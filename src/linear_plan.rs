@@ -215,7 +215,7 @@ fn sm90_rows(extents: Extents, device: &DeviceInfo) -> Plan {
 
 /// Blocks go round the dies in turn, and each has an L2 of its own: a die gets tiles that are neighbours. Compute
 /// units of a die: MI300X and MI300A have 38, MI355X 32; MI210 is one.
-fn dies(device: &DeviceInfo) -> u32 {
+pub(crate) fn dies(device: &DeviceInfo) -> u32 {
     match device.images {
         "gfx942" => (device.multiprocessors / 38).max(1),
         "gfx950" => (device.multiprocessors / 32).max(1),

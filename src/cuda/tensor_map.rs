@@ -1,7 +1,7 @@
 //! What the chip's copies of tiles need to know of a matrix.
 
 use super::check;
-use crate::driver::Matrix;
+use crate::driver::{Matrix, MatrixExperts};
 use crate::error::Result;
 use crate::kernels::TensorMap;
 use cudarc::driver::sys;
@@ -13,22 +13,25 @@ const ROW_BYTES: u32 = 128;
 pub(super) fn encode(matrix: &Matrix) -> Result<TensorMap> {
     let mut map = sys::CUtensorMap { opaque: [0; 16] };
     let bytes = matrix.dtype.bytes();
-    let extents = [matrix.columns, matrix.rows];
-    let strides = [matrix.stride * bytes];
-    let boxes = [ROW_BYTES / bytes as u32, matrix.box_rows];
-    let steps = [1, 1];
+    // Of two dimensions the third is not looked at.
+    let experts = matrix.experts.unwrap_or(MatrixExperts { count: 1, stride: 0 });
+    let extents = [matrix.columns, matrix.rows, experts.count];
+    let strides = [matrix.stride * bytes, experts.stride * bytes];
+    let boxes = [ROW_BYTES / bytes as u32, matrix.box_rows, 1];
+    let steps = [1, 1, 1];
+    let rank = if matrix.experts.is_some() { 3 } else { 2 };
     let data_type = match matrix.dtype {
         crate::Dtype::Bf16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
         crate::Dtype::F16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
         _ => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
     };
-    // SAFETY: the arrays have as many entries as a tensor of two dimensions needs, strides one less; the
+    // SAFETY: the arrays have as many entries as a tensor of three dimensions needs, strides one less; the
     // driver reads them and writes the map before it returns, and does not look at the matrix.
     let code = unsafe {
         sys::cuTensorMapEncodeTiled(
             &mut map,
             data_type,
-            2,
+            rank,
             matrix.address as usize as *mut _,
             extents.as_ptr(),
             strides.as_ptr(),
