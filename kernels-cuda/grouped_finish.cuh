@@ -2,14 +2,12 @@
 
 #pragma once
 
-#include "common.cuh"
 #include "grouped_order.cuh"
-
-#include "activation.h"
+#include "grouped_store.cuh"
 
 constexpr uint32_t FINISHED = 8;
 
-// What sums[i] of row `row` of a bias gets, unless there is none.
+// Those of a bias at `at`, unless there is none.
 template <typename T>
 __device__ inline void add_bias(const void *bias, uint64_t at, float (&sums)[FINISHED]) {
     if (bias != nullptr) {
@@ -20,14 +18,6 @@ __device__ inline void add_bias(const void *bias, uint64_t at, float (&sums)[FIN
             sums[i] += added[i];
         }
     }
-}
-
-template <typename T>
-__device__ inline void store_finished(const GroupedGemmParams &p, const float (&values)[FINISHED],
-                                      uint32_t row, uint32_t feature) {
-    Packed<T, FINISHED> packed;
-    pack(values, packed);
-    store<T, FINISHED>(p.out, row * p.out_stride + feature, packed);
 }
 
 // up: gates and what they let through.
@@ -41,7 +31,7 @@ __device__ inline void finish_up(const GroupedGemmParams &p, float (&gates)[FINI
     for (uint32_t i = 0; i < FINISHED; ++i) {
         gates[i] = expertile_activation(p.activation, gates[i], ups[i], p.limit, p.alpha);
     }
-    store_finished<T>(p, gates, row, feature);
+    store_results<T>(p, gates, row, feature);
 }
 
 // down: times the weight of the row's pair.
@@ -52,7 +42,7 @@ __device__ inline void finish_down(const GroupedGemmParams &p, float (&sums)[FIN
     float weight = pair_weight(p, row);
 #pragma unroll
     for (uint32_t i = 0; i < FINISHED; ++i) {
-        sums[i] *= weight;
+        sums[i] = weighted(p, sums[i], weight);
     }
-    store_finished<T>(p, sums, row, feature);
+    store_results<T>(p, sums, row, feature);
 }

@@ -5,8 +5,8 @@
 #include "grouped_order.cuh"
 #include "ptx_sm90.cuh"
 
-// Arrivals that make a stage full: of the thread that copies the weight, and of the warps that gather.
 constexpr uint32_t GATHERING_THREADS = 128;
+// Each arrives once when a stage is full.
 constexpr uint32_t GATHERING_WARPS = GATHERING_THREADS / WARP_THREADS;
 
 // Rows of CHUNKS times 16 bytes, in boxes of 128 bytes a row with 128B swizzle. A thread has one chunk of every
