@@ -14,13 +14,14 @@
 //! | top-k router | [`router::router`], [`router::route`]; [`router_f32::router_f32`]: the bits of the kernels |
 //! | load histogram, load-balancing and z-loss | [`router_loss::router_loss`] |
 //! | sort by expert | [`dispatch::dispatch`] |
-//! | expert products | [`grouped_gemm::up`], [`grouped_gemm::down`] |
+//! | expert products | [`grouped_gemm::up`], [`grouped_gemm::down`]; [`activation::Activation`] |
 //! | sum of expert outputs | [`combine::combine`] |
 //! | grouped-query attention | [`attention::attention`] |
 //!
 //! Feature `checkpoint` loads published checkpoints and their tokenizers; feature `fast` adds a
 //! second arithmetic for the same model, f32 on all cores.
 
+pub mod activation;
 pub mod arithmetic;
 pub mod attention;
 #[cfg(feature = "checkpoint")]

@@ -240,7 +240,7 @@ fn times(x: Sum, factor: Sum) -> Sum {
 const LN_2: Sum = (45_426.0 / 65_536.0, 1.428_606_8e-6);
 
 /// `exp(x)` for `x <= 0`.
-fn exp(x: Sum) -> f32 {
+pub(crate) fn exp(x: Sum) -> f32 {
     if x.0.is_nan() || x.0 < -104.0 {
         return 0.0;
     }
@@ -297,7 +297,7 @@ fn total(powers: impl Iterator<Item = f32>) -> f32 {
 }
 
 /// The last float below a power of two as that: not every machine rounds a division by it to nearest.
-fn divisor(d: f32) -> f32 {
+pub(crate) fn divisor(d: f32) -> f32 {
     let next = f32::from_bits(d.to_bits() + 1);
     if next.to_bits() & 0x7f_ffff == 0 { next } else { d }
 }

@@ -186,7 +186,11 @@ impl Checked<'_> {
         for (name, extent) in features {
             if extent == 0 || !extent.is_multiple_of(8) || extent >= 1 << 30 {
                 let supported = "multiples of 8 from 8 to 2^30 - 8";
-                return Err(Error::unsupported(self.operator, format!("{name} {extent}"), supported));
+                return Err(Error::unsupported(
+                    self.operator,
+                    format!("{name} {extent}"),
+                    supported,
+                ));
             }
         }
         for (name, extent) in [("rows", rows), ("tokens", x_rows)] {
@@ -274,7 +278,8 @@ fn prepare_up(arguments: &GroupedUp<'_>, device: &DeviceInfo) -> Result<Option<C
     if rows == 0 {
         return Ok(None);
     }
-    let bias = |part: usize| biases.as_ref().map_or((0, 0), |b| (b[part].address, b[part].expert_stride));
+    let bias =
+        |part: usize| biases.as_ref().map_or((0, 0), |b| (b[part].address, b[part].expert_stride));
     let params = GroupedGemmParams {
         x: pointer(x.address),
         weight: pointer(weights[0].address),
@@ -352,8 +357,7 @@ fn prepare_down(arguments: &GroupedDown<'_>, device: &DeviceInfo) -> Result<Opti
     checked.integers("offsets", offsets, ends)?;
     let is_nn = arguments.layout == WeightLayout::InOut;
     let weight = &arguments.weight.layout;
-    let shape =
-        if is_nn { [experts, ffn_hidden, hidden] } else { [experts, hidden, ffn_hidden] };
+    let shape = if is_nn { [experts, ffn_hidden, hidden] } else { [experts, hidden, ffn_hidden] };
     checked.vectors("weight", weight, &shape)?;
     let bias = arguments.bias.as_ref().map(|bias| &bias.layout);
     bias.map_or(Ok(()), |bias| checked.vectors("bias", bias, &[experts, hidden]))?;

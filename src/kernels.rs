@@ -51,6 +51,30 @@ pub const LINEAR_SM90_CHUNK_TOKENS: u32 = 64;
 pub const LINEAR_SM90_SHARED_BYTES: u32 = 229472;
 pub const LINEAR_ROWS_SM90_THREADS: u32 = 160;
 pub const LINEAR_ROWS_SM90_SHARED_BYTES: u32 = 214112;
+pub const GROUPED_MAX_EXPERTS: u32 = 256;
+pub const GROUPED_THREADS: u32 = 512;
+pub const GROUPED_TILE_ROWS: u32 = 256;
+pub const GROUPED_TILE_FEATURES: u32 = 256;
+pub const GROUPED_ROWS_THREADS: u32 = 256;
+pub const GROUPED_ROWS_TILE_ROWS: u32 = 64;
+pub const GROUPED_ROWS_TILE_FEATURES: u32 = 64;
+pub const GROUPED_SM80_THREADS: u32 = 128;
+pub const GROUPED_SM80_TILE_ROWS: u32 = 128;
+pub const GROUPED_SM80_TILE_FEATURES: u32 = 128;
+pub const GROUPED_SM80_SHARED_BYTES: u32 = 50696;
+pub const GROUPED_ROWS_SM80_THREADS: u32 = 256;
+pub const GROUPED_ROWS_SM80_SHARED_BYTES: u32 = 99848;
+pub const GROUPED_SM90_THREADS: u32 = 384;
+pub const GROUPED_SM90_TILE_ROWS: u32 = 128;
+pub const GROUPED_SM90_TILE_FEATURES: u32 = 256;
+pub const GROUPED_SM90_BOX_FEATURES_NT: u32 = 128;
+pub const GROUPED_SM90_BOX_FEATURES_NN: u32 = 64;
+pub const GROUPED_SM90_SHARED_BYTES: u32 = 230984;
+pub const GROUPED_ROWS_SM90_THREADS: u32 = 256;
+pub const GROUPED_ROWS_SM90_SHARED_BYTES: u32 = 215656;
+pub const ACTIVATION_SILU: u32 = 0;
+pub const ACTIVATION_GELU_TANH: u32 = 1;
+pub const ACTIVATION_CLAMPED_SWIGLU: u32 = 2;
 pub const PROBE_THREADS: u32 = 256;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -706,6 +730,156 @@ const _: () = {
         [::core::mem::offset_of!(LinearSm90Params, residual_map) - 384usize];
     ["Offset of field: LinearSm90Params::out_map"]
         [::core::mem::offset_of!(LinearSm90Params, out_map) - 512usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct GroupedGemmParams {
+    #[doc = " up: \\[x_rows, in_features\\]; down: \\[rows, in_features\\]"]
+    pub x: *const ::core::ffi::c_void,
+    #[doc = " \\[experts\\] of \\[out_features, in_features\\], up: the gate's; nn: of \\[in_features, out_features\\]"]
+    pub weight: *const ::core::ffi::c_void,
+    #[doc = " up: \\[experts\\] of \\[out_features, in_features\\]"]
+    pub up_weight: *const ::core::ffi::c_void,
+    #[doc = " \\[experts, out_features\\], added to sums; or null. up: the gate's"]
+    pub bias: *const ::core::ffi::c_void,
+    #[doc = " up: the same"]
+    pub up_bias: *const ::core::ffi::c_void,
+    #[doc = " \\[experts + 1\\]; what passes 0 to rows counts as the nearer end"]
+    pub offsets: *const i32,
+    #[doc = " \\[rows\\]: up: a row of x is that of pairs\\[row\\] / top_k, or zeros if there is none such.\n down: weights\\[pairs\\[row\\]\\]; may be null if weights is"]
+    pub pairs: *const i32,
+    #[doc = " down: \\[pair_count\\], or null: all are 1. A pair outside has the weight 0"]
+    pub weights: *const f32,
+    #[doc = " \\[rows, out_features\\]"]
+    pub out: *mut ::core::ffi::c_void,
+    #[doc = " from one row to the next"]
+    pub x_stride: u64,
+    pub weight_stride: u64,
+    pub weight_expert_stride: u64,
+    pub up_weight_stride: u64,
+    pub up_weight_expert_stride: u64,
+    #[doc = " from one expert to the next"]
+    pub bias_stride: u64,
+    pub up_bias_stride: u64,
+    pub out_stride: u64,
+    pub x_rows: u32,
+    #[doc = " less than 2^31"]
+    pub rows: u32,
+    #[doc = " of weights"]
+    pub pair_count: u32,
+    pub top_k: u32,
+    #[doc = " from 1 to GROUPED_MAX_EXPERTS"]
+    pub experts: u32,
+    #[doc = " a multiple of 8"]
+    pub in_features: u32,
+    #[doc = " a multiple of 8"]
+    pub out_features: u32,
+    #[doc = " a tile is 1 << tile_shift rows"]
+    pub tile_shift: u32,
+    #[doc = " of out, a multiple of 8; of weights half as many in down, as many in up"]
+    pub tile_features: u32,
+    #[doc = " tiles of rows that go through all features together"]
+    pub panel: u32,
+    pub activation: u32,
+    #[doc = " of ACTIVATION_CLAMPED_SWIGLU"]
+    pub limit: f32,
+    pub alpha: f32,
+    #[doc = " on AMD, the dies that blocks go round; 1 if one"]
+    pub xcds: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GroupedGemmParams"][::core::mem::size_of::<GroupedGemmParams>() - 192usize];
+    ["Alignment of GroupedGemmParams"][::core::mem::align_of::<GroupedGemmParams>() - 8usize];
+    ["Offset of field: GroupedGemmParams::x"]
+        [::core::mem::offset_of!(GroupedGemmParams, x) - 0usize];
+    ["Offset of field: GroupedGemmParams::weight"]
+        [::core::mem::offset_of!(GroupedGemmParams, weight) - 8usize];
+    ["Offset of field: GroupedGemmParams::up_weight"]
+        [::core::mem::offset_of!(GroupedGemmParams, up_weight) - 16usize];
+    ["Offset of field: GroupedGemmParams::bias"]
+        [::core::mem::offset_of!(GroupedGemmParams, bias) - 24usize];
+    ["Offset of field: GroupedGemmParams::up_bias"]
+        [::core::mem::offset_of!(GroupedGemmParams, up_bias) - 32usize];
+    ["Offset of field: GroupedGemmParams::offsets"]
+        [::core::mem::offset_of!(GroupedGemmParams, offsets) - 40usize];
+    ["Offset of field: GroupedGemmParams::pairs"]
+        [::core::mem::offset_of!(GroupedGemmParams, pairs) - 48usize];
+    ["Offset of field: GroupedGemmParams::weights"]
+        [::core::mem::offset_of!(GroupedGemmParams, weights) - 56usize];
+    ["Offset of field: GroupedGemmParams::out"]
+        [::core::mem::offset_of!(GroupedGemmParams, out) - 64usize];
+    ["Offset of field: GroupedGemmParams::x_stride"]
+        [::core::mem::offset_of!(GroupedGemmParams, x_stride) - 72usize];
+    ["Offset of field: GroupedGemmParams::weight_stride"]
+        [::core::mem::offset_of!(GroupedGemmParams, weight_stride) - 80usize];
+    ["Offset of field: GroupedGemmParams::weight_expert_stride"]
+        [::core::mem::offset_of!(GroupedGemmParams, weight_expert_stride) - 88usize];
+    ["Offset of field: GroupedGemmParams::up_weight_stride"]
+        [::core::mem::offset_of!(GroupedGemmParams, up_weight_stride) - 96usize];
+    ["Offset of field: GroupedGemmParams::up_weight_expert_stride"]
+        [::core::mem::offset_of!(GroupedGemmParams, up_weight_expert_stride) - 104usize];
+    ["Offset of field: GroupedGemmParams::bias_stride"]
+        [::core::mem::offset_of!(GroupedGemmParams, bias_stride) - 112usize];
+    ["Offset of field: GroupedGemmParams::up_bias_stride"]
+        [::core::mem::offset_of!(GroupedGemmParams, up_bias_stride) - 120usize];
+    ["Offset of field: GroupedGemmParams::out_stride"]
+        [::core::mem::offset_of!(GroupedGemmParams, out_stride) - 128usize];
+    ["Offset of field: GroupedGemmParams::x_rows"]
+        [::core::mem::offset_of!(GroupedGemmParams, x_rows) - 136usize];
+    ["Offset of field: GroupedGemmParams::rows"]
+        [::core::mem::offset_of!(GroupedGemmParams, rows) - 140usize];
+    ["Offset of field: GroupedGemmParams::pair_count"]
+        [::core::mem::offset_of!(GroupedGemmParams, pair_count) - 144usize];
+    ["Offset of field: GroupedGemmParams::top_k"]
+        [::core::mem::offset_of!(GroupedGemmParams, top_k) - 148usize];
+    ["Offset of field: GroupedGemmParams::experts"]
+        [::core::mem::offset_of!(GroupedGemmParams, experts) - 152usize];
+    ["Offset of field: GroupedGemmParams::in_features"]
+        [::core::mem::offset_of!(GroupedGemmParams, in_features) - 156usize];
+    ["Offset of field: GroupedGemmParams::out_features"]
+        [::core::mem::offset_of!(GroupedGemmParams, out_features) - 160usize];
+    ["Offset of field: GroupedGemmParams::tile_shift"]
+        [::core::mem::offset_of!(GroupedGemmParams, tile_shift) - 164usize];
+    ["Offset of field: GroupedGemmParams::tile_features"]
+        [::core::mem::offset_of!(GroupedGemmParams, tile_features) - 168usize];
+    ["Offset of field: GroupedGemmParams::panel"]
+        [::core::mem::offset_of!(GroupedGemmParams, panel) - 172usize];
+    ["Offset of field: GroupedGemmParams::activation"]
+        [::core::mem::offset_of!(GroupedGemmParams, activation) - 176usize];
+    ["Offset of field: GroupedGemmParams::limit"]
+        [::core::mem::offset_of!(GroupedGemmParams, limit) - 180usize];
+    ["Offset of field: GroupedGemmParams::alpha"]
+        [::core::mem::offset_of!(GroupedGemmParams, alpha) - 184usize];
+    ["Offset of field: GroupedGemmParams::xcds"]
+        [::core::mem::offset_of!(GroupedGemmParams, xcds) - 188usize];
+};
+#[doc = " Maps of three dimensions: columns, rows, experts. The boxes have rows of 128 bytes."]
+#[repr(C)]
+#[repr(align(64))]
+#[derive(Debug, Copy, Clone)]
+pub struct GroupedGemmSm90Params {
+    pub common: GroupedGemmParams,
+    #[doc = " down, not rows_*: \\[rows, in_features\\], boxes of GROUPED_SM90_TILE_ROWS rows"]
+    pub x_map: TensorMap,
+    #[doc = " nt: boxes of GROUPED_SM90_BOX_FEATURES_NT features; nn: of 64 k and 64 features;\n rows_*_nt: of tile_features features"]
+    pub weight_map: TensorMap,
+    #[doc = " up"]
+    pub up_weight_map: TensorMap,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GroupedGemmSm90Params"][::core::mem::size_of::<GroupedGemmSm90Params>() - 576usize];
+    ["Alignment of GroupedGemmSm90Params"]
+        [::core::mem::align_of::<GroupedGemmSm90Params>() - 64usize];
+    ["Offset of field: GroupedGemmSm90Params::common"]
+        [::core::mem::offset_of!(GroupedGemmSm90Params, common) - 0usize];
+    ["Offset of field: GroupedGemmSm90Params::x_map"]
+        [::core::mem::offset_of!(GroupedGemmSm90Params, x_map) - 192usize];
+    ["Offset of field: GroupedGemmSm90Params::weight_map"]
+        [::core::mem::offset_of!(GroupedGemmSm90Params, weight_map) - 320usize];
+    ["Offset of field: GroupedGemmSm90Params::up_weight_map"]
+        [::core::mem::offset_of!(GroupedGemmSm90Params, up_weight_map) - 448usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

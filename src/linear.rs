@@ -186,7 +186,15 @@ impl Call {
             let dtype = self.dtype;
             // One row has no stride; what the caller gave for it means nothing.
             let stride = if rows == 1 { columns } else { stride };
-            driver.tensor_map(&Matrix { address, dtype, rows, columns, stride, box_rows, experts: None })
+            driver.tensor_map(&Matrix {
+                address,
+                dtype,
+                rows,
+                columns,
+                stride,
+                box_rows,
+                experts: None,
+            })
         };
         let none = TensorMap { words: [0; 16] };
         let [mut residual_map, mut out_map] = [none; 2];

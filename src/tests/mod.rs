@@ -12,6 +12,8 @@ mod dispatch;
 mod errors;
 mod far;
 mod graph;
+mod grouped_gemm;
+mod grouped_gemm_check;
 mod harness;
 mod large;
 mod layer_norm;
