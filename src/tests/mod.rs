@@ -14,6 +14,7 @@ mod far;
 mod graph;
 mod grouped_gemm;
 mod grouped_gemm_check;
+mod grouped_gemm_tiles;
 mod harness;
 mod large;
 mod layer_norm;
