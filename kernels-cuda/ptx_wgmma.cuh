@@ -1,5 +1,5 @@
-// Products of matrices by warp groups of sm_90a: D[64, N] += A[64, 16] B[16, N], A and B in shared
-// memory. NVIDIA's "PTX ISA", version 9.0, section 9.7.15.
+// Products of matrices by warp groups of sm_90a: D[64, N] += A[64, 16] B[16, N], A in shared memory or in
+// registers, B in shared memory. NVIDIA's "PTX ISA", version 9.0, section 9.7.15.
 
 #pragma once
 
@@ -87,6 +87,30 @@ struct Wgmma;
         }                                                                                          \
     };
 
+// The same of A in registers: warp w has rows 16 w to 16 w + 15, each lane as in mma_16x8x16. They must be
+// left alone until the product is done.
+template <typename T, uint32_t N>
+struct WgmmaRegisters;
+
+#define WGMMA_REGISTERS(T, NAME, N, COUNT, A, B, P, TB)                                            \
+    template <>                                                                                    \
+    struct WgmmaRegisters<T, N> {                                                                  \
+        template <bool B_MN>                                                                       \
+        static __device__ inline void run(float (&d)[COUNT], const uint32_t (&a)[4], uint64_t b,   \
+                                          bool accumulates) {                                      \
+            asm volatile("{\n"                                                                     \
+                         ".reg .pred accumulates;\n"                                               \
+                         "setp.ne.b32 accumulates, " P ", 0;\n"                                    \
+                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." NAME "." NAME           \
+                         " {" REGISTERS_##COUNT "}, {" A "}, " B ", accumulates, 1, 1, " TB ";\n"  \
+                         "}"                                                                       \
+                         : OUTPUTS_##COUNT(d, 0)                                                   \
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b),                     \
+                           "r"(static_cast<uint32_t>(accumulates)),                                \
+                           "n"(static_cast<uint32_t>(B_MN)));                                      \
+        }                                                                                          \
+    };
+
 WGMMA(bf16, "bf16", 8, 4, "%4", "%5", "%6", "%7", "%8")
 WGMMA(bf16, "bf16", 16, 8, "%8", "%9", "%10", "%11", "%12")
 WGMMA(bf16, "bf16", 32, 16, "%16", "%17", "%18", "%19", "%20")
@@ -99,8 +123,13 @@ WGMMA(f16, "f16", 32, 16, "%16", "%17", "%18", "%19", "%20")
 WGMMA(f16, "f16", 64, 32, "%32", "%33", "%34", "%35", "%36")
 WGMMA(f16, "f16", 128, 64, "%64", "%65", "%66", "%67", "%68")
 WGMMA(f16, "f16", 256, 128, "%128", "%129", "%130", "%131", "%132")
+WGMMA_REGISTERS(bf16, "bf16", 64, 32, "%32, %33, %34, %35", "%36", "%37", "%38")
+WGMMA_REGISTERS(bf16, "bf16", 128, 64, "%64, %65, %66, %67", "%68", "%69", "%70")
+WGMMA_REGISTERS(f16, "f16", 64, 32, "%32, %33, %34, %35", "%36", "%37", "%38")
+WGMMA_REGISTERS(f16, "f16", 128, 64, "%64, %65, %66, %67", "%68", "%69", "%70")
 
 #undef WGMMA
+#undef WGMMA_REGISTERS
 #undef REGISTERS_4
 #undef OUTPUTS_4
 #undef REGISTERS_8

@@ -392,4 +392,17 @@ typedef struct ProbeParams {
     uint64_t count;  // of what a probe goes through: each says of what
 } ProbeParams;
 
+// out[64, n] = A[64, 64] B[64, n], of 2 bytes an element, n by the entry, which also says how a map lies.
+// k: [rows, 64], boxes of all rows; mn: [64, rows], boxes of 64 rows of k.
+#define PROBE_PRODUCT_THREADS 128
+#define PROBE_PRODUCT_ROWS 64
+#define PROBE_PRODUCT_K 64
+
+typedef struct ProbeProductParams {
+    TensorMap a_map;
+    TensorMap b_map;
+    float *out;
+    uint64_t reserved[7];  // 0
+} ProbeProductParams;
+
 #endif

@@ -76,6 +76,9 @@ pub const ACTIVATION_SILU: u32 = 0;
 pub const ACTIVATION_GELU_TANH: u32 = 1;
 pub const ACTIVATION_CLAMPED_SWIGLU: u32 = 2;
 pub const PROBE_THREADS: u32 = 256;
+pub const PROBE_PRODUCT_THREADS: u32 = 128;
+pub const PROBE_PRODUCT_ROWS: u32 = 64;
+pub const PROBE_PRODUCT_K: u32 = 64;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct RopeParams {
@@ -896,4 +899,27 @@ const _: () = {
     ["Offset of field: ProbeParams::input"][::core::mem::offset_of!(ProbeParams, input) - 0usize];
     ["Offset of field: ProbeParams::output"][::core::mem::offset_of!(ProbeParams, output) - 8usize];
     ["Offset of field: ProbeParams::count"][::core::mem::offset_of!(ProbeParams, count) - 16usize];
+};
+#[repr(C)]
+#[repr(align(64))]
+#[derive(Debug, Copy, Clone)]
+pub struct ProbeProductParams {
+    pub a_map: TensorMap,
+    pub b_map: TensorMap,
+    pub out: *mut f32,
+    #[doc = " 0"]
+    pub reserved: [u64; 7usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ProbeProductParams"][::core::mem::size_of::<ProbeProductParams>() - 320usize];
+    ["Alignment of ProbeProductParams"][::core::mem::align_of::<ProbeProductParams>() - 64usize];
+    ["Offset of field: ProbeProductParams::a_map"]
+        [::core::mem::offset_of!(ProbeProductParams, a_map) - 0usize];
+    ["Offset of field: ProbeProductParams::b_map"]
+        [::core::mem::offset_of!(ProbeProductParams, b_map) - 128usize];
+    ["Offset of field: ProbeProductParams::out"]
+        [::core::mem::offset_of!(ProbeProductParams, out) - 256usize];
+    ["Offset of field: ProbeProductParams::reserved"]
+        [::core::mem::offset_of!(ProbeProductParams, reserved) - 264usize];
 };

@@ -11,10 +11,11 @@
 //! | pairs of token and expert sorted by expert | [`dispatch()`] |
 //! | products of the experts | [`grouped_gemm_up()`], [`grouped_gemm_down()`] |
 //! | sum of expert outputs and residual | [`combine()`] |
+//! | a layer of experts: all of these in one call | [`moe()`] |
 //! | rows to and from another device | [`packet_pack()`], [`packet_unpack()`] |
 //!
 //! Operators take a [`Stream`] and borrowed [`Tensor`]s, submit one kernel (`dispatch`,
-//! `router` and `router_loss`: up to two) and return at once: they neither allocate nor wait. Memory and
+//! `router` and `router_loss`: up to two; `moe`: five to seven) and return at once: they neither allocate nor wait. Memory and
 //! streams may be an engine's own ([`Tensor::from_raw`], [`Stream::borrow`]) or this crate's ([`Buffer`],
 //! [`Device::stream`]).
 //!
@@ -57,6 +58,7 @@ mod kernels;
 mod layer_norm;
 mod linear;
 mod linear_plan;
+mod moe;
 mod norm;
 mod packet;
 #[cfg(feature = "probes")]
@@ -83,6 +85,7 @@ pub use grouped_gemm::{
 };
 pub use layer_norm::layer_norm;
 pub use linear::{Linear, LinearOut, WeightLayout, linear};
+pub use moe::{Experts, Moe, MoeExtents, Route, moe, moe_workspace_bytes};
 pub use norm::{Norm, Residual};
 pub use packet::{PacketPack, PacketUnpack, packet_pack, packet_trailer, packet_unpack};
 pub use rms_norm::rms_norm;

@@ -3,6 +3,10 @@
 //! Feature `probes`. Each is launched as an operator is, so that what they say of the driver and the
 //! machine holds for operators too.
 
+mod product;
+
+pub use product::{Lies, PRODUCTS, Product, multiply};
+
 use crate::Source;
 use crate::buffer::Buffer;
 use crate::device::Device;
@@ -37,7 +41,15 @@ impl Instruction {
 }
 
 /// Every instruction probe: those of CUDA alone, then those of both platforms, then those of HIP alone.
-pub const INSTRUCTIONS: [Instruction; 31] = [
+pub const INSTRUCTIONS: [Instruction; 40] = [
+    // Of sm_90a.
+    instruction("probe_stmatrix", 4, 4),
+    // Of matrices.
+    instruction("probe_mma_bf16", 10, 4),
+    instruction("probe_mma_f16", 10, 4),
+    instruction("probe_ldmatrix", 4, 4),
+    instruction("probe_ldmatrix_trans", 4, 4),
+    // Of CUDA alone.
     instruction("probe_min_nan_f32", 2, 1),
     instruction("probe_max_nan_f32", 2, 1),
     instruction("probe_cvt_rn_bf16x2_f32", 2, 1),
@@ -71,11 +83,19 @@ pub const INSTRUCTIONS: [Instruction; 31] = [
     instruction("probe_dpp_row_mirror", 1, 2),
     instruction("probe_readlane", 1, 2),
     instruction("probe_wave_sum", 1, 1),
+    // Of matrices.
+    instruction("probe_mfma_16x16x16_bf16", 8, 4),
+    instruction("probe_mfma_16x16x16_f16", 8, 4),
+    instruction("probe_mfma_32x32x8_bf16", 20, 16),
+    instruction("probe_mfma_32x32x8_f16", 20, 16),
 ];
 
-/// Where the first part of them ends, and the second.
-const OF_BOTH: usize = 14;
-const OF_HIP_ALONE: usize = 22;
+/// Where the parts of them begin, but for the first.
+const OF_CUDA_MATRICES: usize = 1;
+const OF_CUDA_ALONE: usize = 5;
+const OF_BOTH: usize = 19;
+const OF_HIP_ALONE: usize = 27;
+const OF_HIP_MATRICES: usize = 36;
 
 /// Elements must be a multiple of this: the threads of a block.
 pub const ELEMENTS: u64 = PROBE_THREADS as u64;
@@ -85,12 +105,25 @@ const READ_STREAM: &str = "probe_read_stream";
 /// The kernels of each source file of a platform.
 #[cfg(any(feature = "cuda", feature = "hip"))]
 pub(crate) fn kernels(platform: Platform) -> &'static [Source] {
-    const fn instructions(entries: &'static [&'static str]) -> Source {
-        Source::common("probe_instructions", entries)
+    const fn instructions(stem: &'static str, first: usize, end: usize) -> Source {
+        Source::common(stem, ENTRIES.split_at(end).0.split_at(first).1)
+    }
+    const fn of_sm90(common: Source) -> Source {
+        Source { images: &["sm_90a"], ..common }
     }
     const STREAM: Source = Source::common("probe_stream", &[READ_STREAM]);
-    const CUDA: &[Source] = &[instructions(ENTRIES.split_at(OF_HIP_ALONE).0), STREAM];
-    const HIP: &[Source] = &[instructions(ENTRIES.split_at(OF_BOTH).1), STREAM];
+    const CUDA: &[Source] = &[
+        of_sm90(instructions("probe_matrix_sm90", 0, OF_CUDA_MATRICES)),
+        instructions("probe_matrix", OF_CUDA_MATRICES, OF_CUDA_ALONE),
+        instructions("probe_instructions", OF_CUDA_ALONE, OF_HIP_ALONE),
+        of_sm90(Source::common("probe_wgmma", &product::ENTRIES)),
+        STREAM,
+    ];
+    const HIP: &[Source] = &[
+        instructions("probe_instructions", OF_BOTH, OF_HIP_MATRICES),
+        instructions("probe_matrix", OF_HIP_MATRICES, INSTRUCTIONS.len()),
+        STREAM,
+    ];
     match platform {
         Platform::Cuda => CUDA,
         Platform::Hip => HIP,
@@ -107,9 +140,15 @@ const ENTRIES: [&str; INSTRUCTIONS.len()] = {
     entries
 };
 
-fn check(buffer: &Buffer, argument: &'static str, expected: u64, stream: &Stream) -> Result<()> {
-    if buffer.dtype() != Dtype::I32 {
-        return Err(Error::value("probe", argument, buffer.dtype(), "i32"));
+fn check(
+    buffer: &Buffer,
+    argument: &'static str,
+    dtype: Dtype,
+    expected: u64,
+    stream: &Stream,
+) -> Result<()> {
+    if buffer.dtype() != dtype {
+        return Err(Error::value("probe", argument, buffer.dtype(), dtype.to_string()));
     }
     if buffer.device().identity() != stream.device().identity() {
         let (found, expected) = (buffer.device().to_string(), stream.device().to_string());
@@ -143,8 +182,8 @@ pub fn run(
         let expected = format!("a multiple of {ELEMENTS}");
         return Err(Error::value("probe", "elements", elements, expected));
     }
-    check(input, "input", elements * instruction.inputs as u64, stream)?;
-    check(output, "output", elements * instruction.outputs as u64, stream)?;
+    check(input, "input", Dtype::I32, elements * instruction.inputs as u64, stream)?;
+    check(output, "output", Dtype::I32, elements * instruction.outputs as u64, stream)?;
     if elements == 0 {
         return Ok(());
     }
@@ -172,8 +211,8 @@ pub fn read_stream_outputs(multiprocessors: u32) -> u64 {
 /// `Value` or `Shape` if type, length or device differ, `Driver`.
 pub fn read_stream(stream: &Stream, input: &Buffer, output: &mut Buffer) -> Result<()> {
     let threads = read_stream_outputs(stream.device().info().multiprocessors);
-    check(input, "input", input.elements(), stream)?;
-    check(output, "output", threads, stream)?;
+    check(input, "input", Dtype::I32, input.elements(), stream)?;
+    check(output, "output", Dtype::I32, threads, stream)?;
     let vectors = input.elements() / 4;
     // SAFETY: the kernel reads `vectors` vectors of four words, which `input` holds, and writes one
     // word for each thread of the grid, which `output` holds; both are freed after the device is idle.

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-/// `sincos.h`, with every rounding as written, `routing.h` and `linear_tiles.h`.
+/// `sincos.h` and `activation.h`, with every rounding as written, `routing.h`, `linear_tiles.h` and `grouped_tiles.h`.
 pub(crate) fn headers(package: &Path) {
-    let sources =
-        ["sincos", "dispatch", "linear_tiles"].map(|name| package.join(format!("probes/{name}.c")));
+    let sources = ["sincos", "dispatch", "linear_tiles", "grouped_tiles"]
+        .map(|name| package.join(format!("probes/{name}.c")));
     for source in &sources {
         println!("cargo::rerun-if-changed={}", source.display());
     }

@@ -20,7 +20,13 @@ use toolchain::Toolchain;
 const ARCHITECTURES: [&str; 4] = ["sm_80", "sm_89", "sm_90a", "compute_80"];
 
 #[cfg(feature = "probes")]
-const PROBES: [&str; 2] = ["probes/probe_instructions", "probes/probe_stream"];
+const PROBES: [&str; 5] = [
+    "probes/probe_instructions",
+    "probes/probe_matrix",
+    "probes/probe_matrix_sm90",
+    "probes/probe_stream",
+    "probes/probe_wgmma",
+];
 
 fn main() {
     if let Err(message) = run() {

@@ -1,37 +1,13 @@
-// One instruction, or one function of the common headers, for each kernel: out = f(in).
-//
-// Element i takes `IN` words of the input at IN * i and writes `OUT` words at OUT * i; count is of
-// elements. Mapping: an element a thread, so that a warp's shuffles see 32 elements in order; count
-// is a multiple of PROBE_THREADS and the grid has count / PROBE_THREADS blocks.
+// One instruction, or one function of the common headers, for each kernel: probe_each.cuh.
 //
 // Budget: 256 threads; 0 B shared; 0 B spilled; registers: 17 sm_80, 18 sm_89, 18 sm_90a.
 // Keeps: STG.E; in PTX: st.global.
 // Bound: none that matters; a launch does a few thousand elements.
 
-#include "../common.cuh"
-#include "../kernels.h"
+#include "probe_each.cuh"
 
 #define EXPERTILE_DEVICE __device__
 #include "../sincos.h"
-
-__device__ inline float number(uint32_t bits) { return __uint_as_float(bits); }
-
-__device__ inline uint32_t bits(float number) { return __float_as_uint(number); }
-
-template <uint32_t IN, uint32_t OUT, typename Function>
-__device__ inline void each(const ProbeParams &p, Function function) {
-    uint64_t element = uint64_t(blockIdx.x) * PROBE_THREADS + threadIdx.x;
-    uint32_t in[IN], out[OUT];
-#pragma unroll
-    for (uint32_t i = 0; i < IN; ++i) {
-        in[i] = p.input[element * IN + i];
-    }
-    function(in, out);
-#pragma unroll
-    for (uint32_t i = 0; i < OUT; ++i) {
-        p.output[element * OUT + i] = out[i];
-    }
-}
 
 extern "C" __global__ void __launch_bounds__(PROBE_THREADS)
     probe_add_rn_f32(const __grid_constant__ ProbeParams p) {

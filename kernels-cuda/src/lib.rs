@@ -65,6 +65,50 @@ pub fn host_linear_tile(
     (count, place)
 }
 
+/// The tiles of experts with rows from one of `offsets` to the next, none beyond `rows`, and of the one of that number
+/// the expert, its first row, the end of the expert's rows and the column, by `grouped_tiles.h` on the host. A tile is
+/// `1 << tile_shift` rows; `columns` and `panel` are not 0.
+///
+/// # Panics
+///
+/// If there are no experts, or more than 256.
+#[cfg(feature = "probes")]
+pub fn host_grouped_tile(
+    offsets: &[i32],
+    rows: u32,
+    tile_shift: u32,
+    [columns, panel]: [u32; 2],
+    number: u64,
+) -> (u64, [u32; 4]) {
+    unsafe extern "C" {
+        fn expertile_host_grouped_tile(
+            offsets: *const i32,
+            extents: *const u32,
+            number: u64,
+            place: *mut u32,
+        ) -> u64;
+    }
+    let experts = offsets.len().saturating_sub(1);
+    assert!((1..=256).contains(&experts) && tile_shift < 31 && columns > 0 && panel > 0);
+    let (extents, mut place) = ([experts as u32, rows, tile_shift, columns, panel], [0; 4]);
+    // SAFETY: the function of probes/grouped_tiles.c, which reads one offset more than experts and five numbers, and
+    // writes at most four.
+    let count = unsafe {
+        expertile_host_grouped_tile(offsets.as_ptr(), extents.as_ptr(), number, place.as_mut_ptr())
+    };
+    (count, place)
+}
+
+/// A gate and what it lets through joined, by `activation.h` on the host: `kind` is 0 SiLU, 1 GELU, 2 the clamped one.
+#[cfg(feature = "probes")]
+pub fn host_activation(kind: u32, gate: f32, up: f32, limit: f32, alpha: f32) -> f32 {
+    unsafe extern "C" {
+        fn expertile_host_activation(kind: u32, gate: f32, up: f32, limit: f32, alpha: f32) -> f32;
+    }
+    // SAFETY: the function of probes/grouped_tiles.c, which takes numbers.
+    unsafe { expertile_host_activation(kind, gate, up, limit, alpha) }
+}
+
 /// What [`host_dispatch`] finds, as the arrays of `DispatchParams`.
 #[cfg(feature = "probes")]
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,7 +17,8 @@ use jobs::Built;
 use toolchain::{ARCHITECTURES, Toolchain};
 
 #[cfg(feature = "probes")]
-const PROBES: [&str; 2] = ["probes/probe_instructions", "probes/probe_stream"];
+const PROBES: [&str; 3] =
+    ["probes/probe_instructions", "probes/probe_matrix", "probes/probe_stream"];
 
 fn main() {
     if let Err(message) = run() {

@@ -1,42 +1,14 @@
 // One instruction, one operation that takes several, or one function of the common headers, for
-// each kernel: out = f(in). Names that the CUDA probes have too mean the same.
-//
-// Element i takes `IN` words of the input at IN * i and writes `OUT` words at OUT * i; count is of
-// elements. Mapping: an element a thread, so that a wave's lanes see 64 elements in order; count is
-// a multiple of PROBE_THREADS and the grid has count / PROBE_THREADS workgroups.
+// each kernel: probe_each.hip.h. Names that the CUDA probes have too mean the same.
 //
 // Budget: 256 threads; 0 B LDS; 0 B scratch; registers: 14 gfx90a, 14 gfx942, 14 gfx950.
 // Keeps: s_endpgm.
 // Bound: none that matters; a launch does a few thousand elements.
 
-#include "../common.hip.h"
-#include "../kernels.h"
+#include "probe_each.hip.h"
 
 #define EXPERTILE_DEVICE __device__
 #include "../sincos.h"
-
-__device__ inline float number(uint32_t bits) {
-    return __builtin_bit_cast(float, bits);
-}
-
-__device__ inline uint32_t bits(float number) {
-    return __builtin_bit_cast(uint32_t, number);
-}
-
-template <uint32_t IN, uint32_t OUT, typename Function>
-__device__ inline void each(const ProbeParams &p, Function function) {
-    uint64_t element = uint64_t(workgroup_id_x()) * PROBE_THREADS + workitem_id_x();
-    uint32_t in[IN], out[OUT];
-#pragma unroll
-    for (uint32_t i = 0; i < IN; ++i) {
-        in[i] = p.input[element * IN + i];
-    }
-    function(in, out);
-#pragma unroll
-    for (uint32_t i = 0; i < OUT; ++i) {
-        p.output[element * OUT + i] = out[i];
-    }
-}
 
 extern "C" __global__
     __attribute__((amdgpu_flat_work_group_size(PROBE_THREADS, PROBE_THREADS))) void

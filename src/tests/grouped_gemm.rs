@@ -218,7 +218,7 @@ impl Case {
 }
 
 /// One tensor or two.
-fn gated<'a>(
+pub(crate) fn gated<'a>(
     packed: bool,
     of: impl Fn(usize) -> Result<Tensor<'a>, String>,
 ) -> Result<Gated<'a>, String> {

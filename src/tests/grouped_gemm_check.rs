@@ -38,9 +38,9 @@ pub(crate) fn reference(activation: Activation) -> Reference {
 
 /// A sum and what a device may be off by.
 #[derive(Clone, Copy)]
-struct Sum {
-    value: f64,
-    error: f64,
+pub(crate) struct Sum {
+    pub(crate) value: f64,
+    pub(crate) error: f64,
 }
 
 /// The operands as the matrix units take them: those of gfx90a take a subnormal one as zero.
@@ -134,7 +134,7 @@ impl<T: Float> Wanted<'_, T> {
 /// roundings, one of which counts twice: 9 units. An argument of the sigmoid that is off by c units of itself moves
 /// `g sigmoid(z)` by at most `0.224 c |g|`, since `|z| sigmoid(z) (1 - sigmoid(z))` is at most 0.224; c is 5 in GELU.
 /// Below exp(-104) the sigmoid is 0.
-fn activated(gate: Sum, up: Sum, want: f64) -> f64 {
+pub(crate) fn activated(gate: Sum, up: Sum, want: f64) -> f64 {
     let (g, u) = (gate.value.abs() + gate.error, up.value.abs() + up.error + 1.0);
     let slopes = 1.13 * gate.error * u + (up.error + UNIT_F32 * u) * g;
     let steps = 9.0 * UNIT_F32 * (want.abs() + slopes) + 0.224 * 5.0 * UNIT_F32 * g * u;

@@ -5,7 +5,7 @@ use crate::kernels::LINEAR_ROWS_MAX_TOKENS;
 use crate::linear_plan::{Extents, plan};
 use proptest::prelude::*;
 
-fn device(images: &'static str, multiprocessors: u32) -> DeviceInfo {
+pub(crate) fn device(images: &'static str, multiprocessors: u32) -> DeviceInfo {
     let platform = if images.starts_with("gfx") { Platform::Hip } else { Platform::Cuda };
     DeviceInfo {
         platform,
@@ -21,7 +21,7 @@ fn device(images: &'static str, multiprocessors: u32) -> DeviceInfo {
     }
 }
 
-fn devices() -> impl Strategy<Value = DeviceInfo> {
+pub(crate) fn devices() -> impl Strategy<Value = DeviceInfo> {
     let images = prop_oneof![
         Just("sm_80"),
         Just("compute_80"),

@@ -7,7 +7,9 @@
 mod buffers;
 mod calls;
 mod devices;
+mod grouped;
 mod linear;
+mod moe;
 mod replays;
 mod router;
 mod router_loss;

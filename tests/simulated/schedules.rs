@@ -6,7 +6,7 @@ use expertile::{layer_norm, rms_norm};
 use half::bf16;
 
 /// How many schedules are tried: `EXPERTILE_SIM_SEEDS`, or 1,000.
-fn seeds() -> u64 {
+pub(crate) fn seeds() -> u64 {
     std::env::var("EXPERTILE_SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(1000)
 }
 

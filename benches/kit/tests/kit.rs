@@ -163,7 +163,7 @@ exec "$@""#;
     assert!(row.contains(",simulated,9,"), "{row}");
     assert!(csv.lines().any(|line| line.contains(",moe,peer one,")), "{csv}");
     assert!(files.iter().any(|(path, _)| path.extension().is_some_and(|e| e == "svg")));
-    assert_eq!(files.iter().filter(|(path, _)| path.starts_with("probes")).count(), 22);
+    assert_eq!(files.iter().filter(|(path, _)| path.starts_with("probes")).count(), 27);
     let ledger = text(&files, "ledger.csv");
     assert!(ledger.lines().count() > 6 && ledger.contains(",simulated sm_90a,"), "{ledger}");
     assert!(ledger.lines().skip(1).all(|line| line.split(',').nth(8).unwrap().len() == 64));
@@ -197,7 +197,7 @@ fn the_whole_kit_runs_on_amd_devices() {
     assert!(proven.contains("gfx942") && proven.ends_with("simulated"), "{table}");
 
     let files = kit.archive();
-    assert_eq!(files.iter().filter(|(path, _)| path.starts_with("probes")).count(), 17);
+    assert_eq!(files.iter().filter(|(path, _)| path.starts_with("probes")).count(), 21);
     let ledger = text(&files, "ledger.csv");
     let proofs: Vec<&str> = ledger.lines().skip(1).collect();
     // Which dtypes are drawn depends on the seed.

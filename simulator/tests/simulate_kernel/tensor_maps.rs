@@ -30,6 +30,28 @@ fn a_tensor_is_stored_and_loaded() {
 }
 
 #[test]
+fn a_map_is_in_global_memory() {
+    if !is_there(nvcc::find(), "cuda") {
+        return;
+    }
+    let folder = folder("tensor_map_pointers");
+    let rows = (0..16 * 8).map(|at| (at as f32).to_le_bytes());
+    write(&folder.join("tiles.bin"), rows);
+    write(&folder.join("where.bin"), [4i32, 14].map(i32::to_le_bytes).into_iter());
+    let map = "tmap:@tiles.bin:ro:8,16:32:4,3:4:0";
+    let words = format!("load_by_pointer --shared 1024 --runs 3 {map} @where.bin:ro i32:0 i32:48");
+    let said = tool(&folder, &source("kernels.cu"), &format!("{words} out:u8:48@box.bin")).clean();
+    assert!(!said.out.contains("tmap"), "{said:?}");
+    // The last row of the box is outside of the tensor.
+    let expected = [116.0, 117.0, 118.0, 119.0, 124.0, 125.0, 126.0, 127.0, 0.0, 0.0, 0.0, 0.0];
+    assert_eq!(read(&folder.join("box.bin")), expected);
+    // One by value is no pointer.
+    let by_value = words.replace("tmap", "tma");
+    tool(&folder, &source("kernels.cu"), &format!("{by_value} out:u8:48@box.bin"))
+        .refused("argument 0 has 128 bytes, expected 8");
+}
+
+#[test]
 fn blocks_run_in_clusters() {
     if !is_there(nvcc::find(), "cuda") {
         return;

@@ -1,5 +1,6 @@
 //! What each probed instruction must give, by formulas that share nothing with kernels or simulator.
 
+use super::matrices;
 use half::{bf16, f16};
 
 /// How answers are judged.
@@ -7,6 +8,8 @@ use half::{bf16, f16};
 pub(super) enum Judge {
     /// Bit for bit, from the inputs of 64 lanes, which are a wave or two warps, and the lane's number.
     Bits(fn(&[u32], usize) -> [u32; 2]),
+    /// The same of more words than two.
+    Words(fn(&[u32], usize) -> Vec<u32>),
     /// An f32, bit for bit unless it is NaN.
     Number(fn(&[u32]) -> u32),
     /// The same from the inputs of 64 lanes, which are a wave.
@@ -79,6 +82,15 @@ pub(super) fn judge_of(name: &str) -> Option<Judge> {
             });
             ((rows[0] + rows[16]) + (rows[32] + rows[48])).to_bits()
         }),
+        "ldmatrix" => Judge::Words(matrices::load),
+        "ldmatrix_trans" => Judge::Words(matrices::load_transposed),
+        "stmatrix" => Judge::Words(matrices::store),
+        "mma_bf16" => Judge::Words(|x, lane| matrices::of_warp(x, lane, of_bf16)),
+        "mma_f16" => Judge::Words(|x, lane| matrices::of_warp(x, lane, of_f16)),
+        "mfma_16x16x16_bf16" => Judge::Words(|x, lane| matrices::of_wave::<16>(x, lane, of_bf16)),
+        "mfma_16x16x16_f16" => Judge::Words(|x, lane| matrices::of_wave::<16>(x, lane, of_f16)),
+        "mfma_32x32x8_bf16" => Judge::Words(|x, lane| matrices::of_wave::<32>(x, lane, of_bf16)),
+        "mfma_32x32x8_f16" => Judge::Words(|x, lane| matrices::of_wave::<32>(x, lane, of_f16)),
         "sincos" => Judge::Bits(|x, lane| {
             let (sine, cosine) = expertile_kernels_cuda::host_sincos(f(x[lane]));
             [sine.to_bits(), cosine.to_bits()]
@@ -143,6 +155,14 @@ fn to_bf16(x: f32) -> u16 {
 
 fn to_f16(x: f32) -> u16 {
     if x.is_nan() { 0x7fff } else { f16::from_f32(x).to_bits() }
+}
+
+fn of_bf16(bits: u16) -> f32 {
+    bf16::from_bits(bits).to_f32()
+}
+
+fn of_f16(bits: u16) -> f32 {
+    f16::from_bits(bits).to_f32()
 }
 
 /// For segments of 32 and of 8 lanes: the value of the lane that `from` names, given the lane, the

@@ -1,6 +1,7 @@
 //! What probes are given: the same words on every machine.
 
 use expertile::probe::Instruction;
+use half::{bf16, f16};
 
 /// Numbers at which conversions and arithmetic have their edges.
 const EDGES: [u32; 28] = [
@@ -51,6 +52,15 @@ pub(super) fn of(instruction: &Instruction, elements: usize) -> Vec<u32> {
                 },
                 // Numbers of like size in every other wave.
                 "wave_sum" if element / 64 % 2 == 1 => (2.0 * random.f32() - 1.0).to_bits(),
+                "ldmatrix" | "ldmatrix_trans" | "stmatrix" => random.u32(..),
+                "mma_bf16" => product(input, 4, 6, element / 32, &mut random, of_bf16),
+                "mma_f16" => product(input, 4, 6, element / 32, &mut random, of_f16),
+                "mfma_16x16x16_bf16" | "mfma_32x32x8_bf16" => {
+                    product(input, 2, 4, element / 64, &mut random, of_bf16)
+                }
+                "mfma_16x16x16_f16" | "mfma_32x32x8_f16" => {
+                    product(input, 2, 4, element / 64, &mut random, of_f16)
+                }
                 "cvt_f32_f16" => 16 * element as u32 + random.u32(..16),
                 "sincos" => angle(element, &mut random),
                 "cvt_rn_f32_s64" => integer_half(element, input, &mut random),
@@ -74,6 +84,35 @@ fn edge_or_random(element: usize, input: usize, random: &mut fastrand::Rng) -> u
         // Numbers of like size, whose sums and products round.
         _ => (random.u32(..) & 0x80ff_ffff) + 0x3e80_0000,
     }
+}
+
+/// A word of A, of B from word `b` on, or of C from word `c` on: whole numbers whose sums are exact. In every
+/// other product A is mostly zeros, so that few elements of B reach the sums.
+fn product(
+    word: usize,
+    b: usize,
+    c: usize,
+    number: usize,
+    random: &mut fastrand::Rng,
+    bits: fn(f32) -> u16,
+) -> u32 {
+    if word >= c {
+        return (random.i32(-10_000..10_000) as f32).to_bits();
+    }
+    let [low, high] = [0, 1].map(|_| {
+        let zero = word < b && number.is_multiple_of(2) && random.u32(..16) != 0;
+        let whole = if zero { 0 } else { random.i32(-127..128) };
+        u32::from(bits(whole as f32))
+    });
+    high << 16 | low
+}
+
+fn of_bf16(number: f32) -> u16 {
+    bf16::from_f32(number).to_bits()
+}
+
+fn of_f16(number: f32) -> u16 {
+    f16::from_f32(number).to_bits()
 }
 
 /// Angles as rope makes them, and any f32.

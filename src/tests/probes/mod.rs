@@ -8,6 +8,8 @@ mod fixtures;
 mod formulas;
 mod inputs;
 mod machine_code;
+mod matrices;
+mod products;
 mod stream;
 
 use super::harness::{self, describe, record, record_folder};
@@ -73,6 +75,12 @@ impl Answers {
                         return wrong(&&want[..outputs]);
                     }
                 }
+                Judge::Words(formula) => {
+                    let want = formula(lanes, element % 64);
+                    if got != want {
+                        return wrong(&want);
+                    }
+                }
                 Judge::Number(formula) | Judge::OfWave(formula) => {
                     let of_wave = matches!(judge, Judge::OfWave(_));
                     let want = formula(if of_wave { lanes } else { given });
@@ -124,15 +132,27 @@ impl Answers {
         let written = std::fs::create_dir_all(folder.join("probes"))
             .and_then(|()| std::fs::write(&path, self.bytes()));
         written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let (checked, subject) = (BLOCKS * ELEMENTS, describe(device));
-        let (passed, worst) = (judged.is_ok(), judged.as_ref().copied().unwrap_or(0.0));
-        record(
-            "probes.jsonl",
-            &format!(
-                r#"{{"probe":"{name}",{subject},"checked":{checked},"worst":{worst:.4},"passed":{passed},"file":"{file}"}}"#
-            ),
-        );
+        keep_verdict(device, name, BLOCKS * ELEMENTS, judged, Some(&file));
     }
+}
+
+/// Records what was found of a probe, and the file of its answers if they are kept.
+fn keep_verdict(
+    device: &Device,
+    name: &str,
+    checked: u64,
+    judged: &Result<f64, String>,
+    file: Option<&str>,
+) {
+    let subject = describe(device);
+    let (passed, worst) = (judged.is_ok(), judged.as_ref().copied().unwrap_or(0.0));
+    let file = file.map_or("null".to_owned(), |file| format!("{file:?}"));
+    record(
+        "probes.jsonl",
+        &format!(
+            r#"{{"probe":"{name}",{subject},"checked":{checked},"worst":{worst:.4},"passed":{passed},"file":{file}}}"#
+        ),
+    );
 }
 
 #[test]

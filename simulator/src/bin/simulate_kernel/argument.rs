@@ -80,6 +80,11 @@ impl Argument {
                 let (file, map) = tensor_map::read(rest)?;
                 Ok(Argument::Map(buffers.file(file)?, map))
             }
+            "tmap" => {
+                let (file, map) = tensor_map::read(rest)?;
+                let of = buffers.file(file)?;
+                buffers.map(text, of, map).map(Argument::Pointer)
+            }
             "struct" => {
                 if depth == DEEPEST {
                     return Err(format!("structs in more than {DEEPEST} others"));

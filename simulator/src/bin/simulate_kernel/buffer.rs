@@ -1,6 +1,7 @@
 //! Buffers: what is in them before a launch, and what becomes of what is in them afterwards.
 
 use expertile_simulator::memory::{Memory, Traffic};
+use expertile_simulator::tensor_map::Tiled;
 
 use super::number::{Type, random};
 
@@ -14,6 +15,8 @@ enum Content {
     Nothing,
     Zero,
     Bytes(Vec<u8>),
+    /// A tensor map of the buffer of that number.
+    Map(usize, Tiled),
 }
 
 /// Memory that a kernel gets a pointer to.
@@ -77,6 +80,21 @@ impl Buffers {
         self.add(Buffer { written_as, content, bytes, ty, file, read_only: false })
     }
 
+    /// Room for a tensor map of the buffer `of`. The same text again is the same buffer.
+    pub(super) fn map(&mut self, text: &str, of: usize, map: Tiled) -> Result<usize, String> {
+        if let Some(same) = self.0.iter().position(|buffer| buffer.written_as == text) {
+            return Ok(same);
+        }
+        self.add(Buffer {
+            written_as: text.to_owned(),
+            bytes: map.encode().len(),
+            content: Content::Map(of, map),
+            ty: Type::U8,
+            file: None,
+            read_only: true,
+        })
+    }
+
     fn add(&mut self, buffer: Buffer) -> Result<usize, String> {
         if buffer.bytes == 0 {
             return Err("0 bytes, a buffer has 1 at least; u64:0 is a null pointer".to_owned());
@@ -91,18 +109,24 @@ impl Buffers {
 
     /// Allocates and fills; gives the addresses.
     pub(super) fn place(&self, memory: &mut Memory) -> Result<Vec<u64>, String> {
-        let place = |buffer: &Buffer| {
-            let bytes = buffer.bytes as u64;
-            let error = |error| format!("{}: {bytes} bytes: {error:?}", buffer.written_as);
-            let address = memory.allocate(bytes).map_err(error)?;
-            match &buffer.content {
-                Content::Nothing => {}
-                Content::Zero => memory.fill(address, &[0], bytes).map_err(error)?,
-                Content::Bytes(content) => memory.write(address, content).map_err(error)?,
-            }
-            Ok(address)
+        let error = |buffer: &Buffer, error| {
+            format!("{}: {} bytes: {error:?}", buffer.written_as, buffer.bytes)
         };
-        self.0.iter().map(place).collect()
+        let allocate = |buffer: &Buffer| {
+            memory.allocate(buffer.bytes as u64).map_err(|failed| error(buffer, failed))
+        };
+        let addresses: Vec<u64> = self.0.iter().map(allocate).collect::<Result<_, _>>()?;
+        for (buffer, &address) in self.0.iter().zip(&addresses) {
+            match &buffer.content {
+                Content::Nothing => Ok(()),
+                Content::Zero => memory.fill(address, &[0], buffer.bytes as u64),
+                Content::Bytes(content) => memory.write(address, content),
+                Content::Map(of, map) => memory
+                    .write(address, &Tiled { address: addresses[*of], ..map.clone() }.encode()),
+            }
+            .map_err(|failed| error(buffer, failed))?;
+        }
+        Ok(addresses)
     }
 
     /// The bytes of every buffer.
@@ -153,7 +177,8 @@ impl Buffers {
 
     /// Prints the results that go to no file.
     pub(super) fn show(&self, results: &[Vec<u8>]) {
-        for (buffer, bytes) in self.0.iter().zip(results).filter(|(it, _)| it.file.is_none()) {
+        let shown = |it: &Buffer| it.file.is_none() && !matches!(it.content, Content::Map(..));
+        for (buffer, bytes) in self.0.iter().zip(results).filter(|(it, _)| shown(it)) {
             let elements = bytes.chunks_exact(buffer.ty.size());
             let rest = if elements.len() > SHOWN { " ..." } else { "" };
             let shown: Vec<_> = elements.take(SHOWN).map(|bytes| buffer.ty.shown(bytes)).collect();

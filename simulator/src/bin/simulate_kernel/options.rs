@@ -41,6 +41,7 @@ ARG, one per kernel parameter; TYPE is i8 u8 i16 u16 i32 u32 i64 u64 f16 bf16 f3
   tma:@FILE:DIMS:STRIDES_BYTES:BOX:ELEMENT_BYTES:SWIZZLE
                        a tensor map of the file's bytes, lists with commas, innermost first;
                        @FILE may be another argument's too; elements of 2 bytes count as bf16
+  tmap:@FILE:...       a pointer to such a map in global memory
 The same @FILE twice is one buffer. All launches start from the same bytes.
 
 Results and counters of the first launch go to stdout, then a line for each fault of each launch, and
