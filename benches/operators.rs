@@ -13,6 +13,7 @@ mod embedding;
 mod grouped_gemm;
 mod layer_norm;
 mod linear;
+mod moe;
 mod norm;
 mod packet;
 mod rms_norm;
@@ -39,12 +40,14 @@ criterion_group!(
 );
 
 /// What runs on devices.
-const DEVICE_BENCHES: [&DeviceBench; 9] = [
+const DEVICE_BENCHES: [&DeviceBench; 11] = [
     &layer_norm::DEVICE,
     &rms_norm::DEVICE,
     &rope::DEVICE,
     &linear::DEVICE,
     &dispatch::DEVICE,
+    &grouped_gemm::DEVICE,
+    &moe::DEVICE,
     &combine::DEVICE,
     &packet::DEVICE,
     &router::DEVICE,

@@ -45,8 +45,15 @@ template <typename Params>
 __device__ inline const Params &read_params_again() {
     typedef const __attribute__((address_space(4))) Params *Pointer;
     Pointer at = (Pointer)__builtin_amdgcn_kernarg_segment_ptr();
-    asm("" : "+s"(at));
+    asm volatile("" : "+s"(at));
     return *(const Params *)at;
+}
+
+// The same value. The compiler cannot tell, so that it keeps nothing that it makes of it from one turn of a loop to
+// the next.
+__device__ inline uint32_t anew(uint32_t value) {
+    asm volatile("" : "+v"(value));
+    return value;
 }
 
 // Chapter 12, s_barrier, with what the workgroup wrote to LDS before it visible to all after it.
@@ -61,6 +68,10 @@ __device__ inline void workgroup_barrier() {
 __device__ inline float readlane_f32(float value, uint32_t lane) {
     int32_t bits = __builtin_amdgcn_readlane(__builtin_bit_cast(int32_t, value), lane);
     return __builtin_bit_cast(float, bits);
+}
+
+__device__ inline uint32_t readlane_u32(uint32_t value, uint32_t lane) {
+    return static_cast<uint32_t>(__builtin_amdgcn_readlane(static_cast<int32_t>(value), lane));
 }
 
 // Chapter 12, v_cmp into scalar registers: the lanes that are active and for which it holds.

@@ -16,7 +16,8 @@ struct f16 {
 template <typename T, uint32_t COUNT>
 struct alignas(COUNT * sizeof(T)) Packed {
     static constexpr uint32_t WORDS = COUNT * sizeof(T) / sizeof(uint32_t);
-    static_assert(WORDS == 2 || WORDS == 4, "a vector access is 8 or 16 bytes wide");
+    static_assert(WORDS == 1 || WORDS == 2 || WORDS == 4,
+                  "a vector access is 4, 8 or 16 bytes wide");
     // A vector of the language: with an array, norms of f32 take 60 registers, not 42.
     typedef uint32_t Words __attribute__((ext_vector_type(WORDS)));
     Words words;

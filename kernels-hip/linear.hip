@@ -9,7 +9,7 @@
 //
 //   LDS      x [256, 64], weight [256, 64]: rows of 128 bytes, whose 16-byte pieces are swapped by the row
 //   wave w   tokens 128 (w / 4) .. + 128, features 64 (w % 4) .. + 64: 8 by 4 products of 16x16x16
-//   lane     128 sums in accumulation registers
+//   lane     128 sums
 //
 // A piece of 8 k that a lane reads serves two products: the first takes the first 4 of the pieces of 32 k, the
 // second the others. So k ascends in steps of 32, each in two parts; every path of gfx90a and later does so,
@@ -20,6 +20,7 @@
 //
 // Budget: 512 threads; 65536 B LDS; 0 B scratch; registers: 256 gfx90a, 256 gfx942, 256 gfx950.
 // Keeps: global_load_dwordx4, ds_read_b128, v_mfma_f32_16x16x16*.
+// Products: v_mfma_f32_16x16x16*; 128 a loop, 5 a ds_read; 1 workgroup a compute unit.
 // Bound: arithmetic, from about 250 tokens (MI300X) or 120 (MI210). A step of 64 k reads 64 KiB and has
 // 2 * 256 * 256 * 64 operations.
 

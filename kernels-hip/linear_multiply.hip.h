@@ -16,8 +16,8 @@ struct Stage {
 
 template <typename T>
 __device__ inline void multiply(const Stage &stage, uint32_t token, uint32_t feature,
-                                Sums (&sums)[ROWS][COLUMNS]) {
-    uint32_t lane = workitem_id_x() % WAVE_THREADS;
+                                Sums (&sums)[ROWS][COLUMNS], uint32_t thread = workitem_id_x()) {
+    uint32_t lane = thread % WAVE_THREADS;
 #pragma unroll
     for (uint32_t step = 0; step < TILE_K / 32; ++step) {
         uint32_t piece = step * 4 + lane / 16;

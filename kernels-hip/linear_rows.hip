@@ -15,6 +15,7 @@
 //
 // Budget: 256 threads; 32768 B LDS; 0 B scratch; registers: 128 gfx90a, 128 gfx942, 128 gfx950.
 // Keeps: global_load_dwordx4, ds_read_b128, v_mfma_f32_16x16x16*.
+// Products: v_mfma_f32_16x16x16*; 8 a loop, 1 a ds_read; 2 workgroups a compute unit.
 // Bound: memory. The weight is read once; 16 KiB of it a workgroup are on their way.
 
 #include "linear_rows_multiply.hip.h"

@@ -9,15 +9,17 @@
 constexpr uint32_t PIECE = 8;
 typedef uint32_t Words __attribute__((ext_vector_type(4)));
 
-// A tile in LDS: rows of K elements. Their pieces change places within 128 bytes, so that the lanes that read
-// one piece of 8 rows, or write one of every eighth row, meet 8 different ones.
+// A tile in LDS: rows of K elements. Their pieces change places by the row's number, so that lanes that are
+// served together meet different banks: those that read a piece of 4 rows and the next piece of 4 others, of
+// 8 and 8 on gfx950, whose reads see two rows of 128 bytes at once; and those that write a piece of every
+// eighth row.
 template <uint32_t ROWS, uint32_t K>
 struct Rows {
     static constexpr uint32_t PIECES = K / PIECE;
     Words words[ROWS * PIECES];
 
     __device__ static uint32_t place(uint32_t row, uint32_t piece) {
-        return row * PIECES + (piece ^ (row ^ row / PIECE) % PIECE);
+        return row * PIECES + (piece ^ (row ^ row / 2 ^ row % 64 / 16) % PIECES);
     }
     __device__ Words read(uint32_t row, uint32_t piece) const { return words[place(row, piece)]; }
 };
@@ -55,7 +57,8 @@ struct Straight {
 };
 
 // The same of a matrix whose rows are of one k: a thread reads 8 columns of 4 rows, and turns them in registers,
-// one v_perm_b32 for two elements.
+// one v_perm_b32 for two elements. Sixteen threads have 64 columns of 8 rows: what they write at a time is both
+// halves of a piece of every eighth row.
 template <uint32_t ROWS, uint32_t K, uint32_t THREADS>
 struct Turned {
     static constexpr uint32_t GROUPS = ROWS / PIECE;
@@ -63,10 +66,17 @@ struct Turned {
     static_assert(GROUPS * (K / OWN) == THREADS, "a thread has one part");
     Words words[OWN];
 
+    __device__ static uint32_t own_column(uint32_t thread) {
+        return (thread / 16 % (GROUPS / 8) * 8 + thread % 8) * PIECE;
+    }
+    __device__ static uint32_t own_row(uint32_t thread) {
+        return (thread / (2 * GROUPS) * 2 + thread / 8 % 2) * OWN;
+    }
+
     __device__ void load(const void *base, uint64_t stride, uint32_t first, uint32_t columns, uint32_t k,
-                         uint32_t in_features) {
-        uint32_t column = min(first + workitem_id_x() % GROUPS * PIECE, columns - PIECE);
-        uint32_t row = k + workitem_id_x() / GROUPS * OWN;
+                         uint32_t in_features, uint32_t thread = workitem_id_x()) {
+        uint32_t column = min(first + own_column(thread), columns - PIECE);
+        uint32_t row = k + own_row(thread);
 #pragma unroll
         for (uint32_t i = 0; i < OWN; ++i) {
             words[i] = Words{};
@@ -77,9 +87,8 @@ struct Turned {
         }
     }
 
-    __device__ void store(Rows<ROWS, K> &to) const {
-        uint32_t column = workitem_id_x() % GROUPS * PIECE;
-        uint32_t row = workitem_id_x() / GROUPS * OWN;
+    __device__ void store(Rows<ROWS, K> &to, uint32_t thread = workitem_id_x()) const {
+        uint32_t column = own_column(thread), row = own_row(thread);
 #pragma unroll
         for (uint32_t i = 0; i < PIECE; ++i) {
             uint32_t select = i % 2 == 0 ? 0x05040100 : 0x07060302;

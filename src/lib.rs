@@ -129,6 +129,8 @@ pub(crate) const KERNELS: &[Source] = &[
     Source::common("router_loss", &router_loss::ENTRIES),
     Source::common("router_loss_reduce", &router_loss::REDUCE_ENTRIES),
     Source::common("router_select", &router::SELECT_ENTRIES),
+    grouped_gemm_plan::AMD,
+    grouped_gemm_plan::AMD_ROWS,
     grouped_gemm_plan::SM80,
     grouped_gemm_plan::SM80_ROWS,
     grouped_gemm_plan::SM90,

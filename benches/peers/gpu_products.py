@@ -21,10 +21,15 @@ def linear(operator, extents, dtype, machine):
     return sets, backends, exact, lambda result: result[:rows]
 
 
+ROUTINGS = ["balanced", "zipf", "few"]
+
+
 def routing(extents, machine):
     """(indices, weights) [tokens, top_k]: balanced, by Zipf's law, or all to as many as are chosen."""
     tokens, experts, top_k = extents["tokens"], extents["experts"], extents["top_k"]
     kind = extents.get("routing", "balanced")
+    # The kit's cases have numbers alone.
+    kind = ROUTINGS[kind] if isinstance(kind, int) else kind
     generator = torch.Generator().manual_seed(1)
     if kind == "balanced":
         first = torch.arange(tokens)[:, None] * top_k

@@ -6,10 +6,13 @@
 //! ```
 //!
 //! A name that ends in `*` stands for all that begin so: architectures name some instructions differently.
+//! A file of matrix products has a third line, `products.rs` says of what.
+//!
 //! Every entry of the file is held to them, by what is shipped: the image. Its machine code is
 //! looked at where a disassembler is installed.
 
 use crate::code_object::{self, Kernel};
+use crate::products::Products;
 
 /// What metadata count and a budget has no word for: none of it.
 const NONE_OF: [(&str, &str); 4] = [
@@ -43,6 +46,7 @@ pub(crate) struct Budget {
     /// Vector registers, for each architecture.
     registers: Vec<(String, u64)>,
     keeps: Vec<String>,
+    products: Option<Products>,
 }
 
 /// What came out of the compiler for one file.
@@ -55,13 +59,12 @@ pub(crate) struct Compiled<'a> {
 impl Budget {
     /// Reads the two lines of a kernel file's head.
     pub(crate) fn parse(source: &str) -> Result<Budget, String> {
-        let line = |title: &str| {
-            source
-                .lines()
-                .find_map(|line| line.strip_prefix(title))
-                .map(|line| line.trim().trim_end_matches('.'))
-                .ok_or_else(|| format!("no line `{title}` in the source"))
+        let find = |title: &str| {
+            let line = source.lines().find_map(|line| line.strip_prefix(title));
+            line.map(|line| line.trim().trim_end_matches('.'))
         };
+        let line =
+            |title: &str| find(title).ok_or_else(|| format!("no line `{title}` in the source"));
         let budget = line("// Budget:")?;
         let bad = || format!("Budget line not understood: {budget}");
         let parts: Vec<&str> = budget.split("; ").collect();
@@ -80,6 +83,7 @@ impl Budget {
             lds: number(lds, " B LDS")?,
             registers,
             keeps: line("// Keeps:")?.split(", ").map(str::to_owned).collect(),
+            products: find("// Products:").map(Products::parse).transpose()?,
         })
     }
 }
@@ -109,6 +113,12 @@ pub(crate) fn check(
             }
             Some(_) => {}
             None => errors.push(format!("{entry}: no registers to compare")),
+        }
+        if let Some(products) = &budget.products
+            && let Some(text) = products.check_workgroups(kernel, compiled.architecture)?
+        {
+            // They follow from the registers.
+            if is_release_of_budget { &mut errors } else { &mut warnings }.push(text);
         }
         check_metadata(budget, kernel, &mut errors)?;
         for (name, first_bit, bits, wanted) in MODES {
@@ -159,8 +169,9 @@ fn check_instructions(budget: &Budget, entry: &str, disassembly: &str, errors: &
     let heading = format!("<{entry}>:");
     let lines = disassembly.lines().skip_while(|line| !line.ends_with(&heading)).skip(1);
     // Instructions are indented; the next symbol's heading is not.
-    let body = lines.take_while(|line| !line.ends_with(">:"));
-    let instructions: Vec<&str> = body.filter_map(|line| line.split_whitespace().next()).collect();
+    let body: Vec<&str> = lines.take_while(|line| !line.ends_with(">:")).collect();
+    let instructions: Vec<&str> =
+        body.iter().filter_map(|line| line.split_whitespace().next()).collect();
     if instructions.is_empty() {
         errors.push(format!("{entry}: not in the disassembly"));
         return;
@@ -176,5 +187,8 @@ fn check_instructions(budget: &Budget, entry: &str, disassembly: &str, errors: &
         if let Some(found) = instructions.iter().find(|found| found.starts_with(forbidden)) {
             errors.push(format!("{entry}: {found} in the machine code"));
         }
+    }
+    if let Some(products) = &budget.products {
+        products.check(entry, &body, errors);
     }
 }

@@ -8,6 +8,7 @@ mod compile;
 mod gate;
 mod jobs;
 mod manifest;
+mod products;
 mod toolchain;
 
 use std::path::{Path, PathBuf};

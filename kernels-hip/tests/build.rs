@@ -20,6 +20,9 @@ mod kernels;
 #[path = "../build/manifest.rs"]
 mod manifest;
 #[allow(dead_code)]
+#[path = "../build/products.rs"]
+mod products;
+#[allow(dead_code)]
 #[path = "../build/toolchain.rs"]
 mod toolchain;
 

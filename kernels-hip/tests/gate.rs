@@ -16,6 +16,9 @@ mod jobs;
 #[path = "../build/manifest.rs"]
 mod manifest;
 #[allow(dead_code)]
+#[path = "../build/products.rs"]
+mod products;
+#[allow(dead_code)]
 #[path = "../build/toolchain.rs"]
 mod toolchain;
 
@@ -257,4 +260,94 @@ fn what_is_no_code_object_is_refused() {
         image[note] = b'B';
     });
     assert_eq!(error, Err("image: no metadata note".to_owned()));
+}
+
+/// Two products for each read of LDS, in a loop.
+fn multiply(products: &str) -> String {
+    let head = head(256, 4096, 64);
+    format!(
+        "// Products: {products}.\n{head}\
+         typedef short short4 __attribute__((ext_vector_type(4)));\n\
+         struct Pieces {{ short4 of[2]; }};\n\
+         KERNEL(256) multiply(const Params p) {{
+    static __attribute__((shared)) float4 staged[256];
+    staged[THREAD] = p.from[THREAD];
+    float4 sum = {{}};
+#pragma unroll 1
+    for (unsigned i = 0; i < p.count; ++i) {{
+        __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, \"workgroup\");
+        __builtin_amdgcn_s_barrier();
+        Pieces a = __builtin_bit_cast(Pieces, staged[(THREAD + i) % 256]);
+        for (short4 piece : a.of)
+            sum = __builtin_amdgcn_mfma_f32_16x16x16bf16_1k(piece, piece, sum, 0, 0, 0);
+    }}
+    p.to[THREAD] = sum;
+}}\n"
+    )
+}
+
+const PRODUCTS: &str = "v_mfma_f32_16x16x16*; 2 a loop, 2 a ds_read; 8 workgroups a compute unit";
+
+#[test]
+fn products_as_their_line_says_pass() {
+    let passed = compile_with(&find_toolchain(), "products", &multiply(PRODUCTS));
+    assert_eq!(passed.err(), None);
+}
+
+#[test]
+fn products_that_their_line_does_not_allow_are_refused() {
+    // What the line says, what it said, the gate's words.
+    let cases = [
+        (
+            "2 a loop",
+            "3 a loop",
+            "2 products and 1 reads of LDS in a loop, at least 3 and 2 a read",
+        ),
+        ("2 a ds", "3 a ds", "2 products and 1 reads of LDS in a loop, at least 2 and 3 a read"),
+        ("16x16x16", "32x32x8", "multiply: 2 products are none of v_mfma_f32_32x32x8*"),
+        (
+            "8 work",
+            "9 work",
+            "8 workgroups fit a compute unit by registers, 16 by LDS, Products says 9",
+        ),
+        ("16x16x16*", "16x16x16", "Products line not understood: v_mfma_f32_16x16x16; 2 a loop"),
+        ("8 work", "0 work", "Products line not understood: "),
+    ];
+    for (said, says, message) in cases {
+        assert_refused("bad-products", &multiply(&PRODUCTS.replacen(said, says, 1)), &[message]);
+    }
+}
+
+#[test]
+fn with_another_release_fewer_workgroups_are_no_error() {
+    let toolchain = Toolchain { release: "23.1.0".to_owned(), ..find_toolchain() };
+    let source = multiply(&PRODUCTS.replace("8 work", "9 work"));
+    assert_eq!(compile_with(&toolchain, "workgroups", &source).err(), None);
+}
+
+#[test]
+fn registers_limit_workgroups() {
+    let source =
+        multiply(&PRODUCTS.replace("8 work", "3 work")).replace(" 64 gfx942", " 256 gfx942");
+    let source = source.replace("float4 sum", "asm volatile(\"\" ::: \"v199\"); float4 sum");
+    let message = "2 workgroups fit a compute unit by registers, 16 by LDS, Products says 3";
+    assert_refused("occupancy", &source, &[message]);
+}
+
+#[test]
+fn moves_of_accumulation_registers_in_a_loop_are_refused() {
+    let source = multiply(&PRODUCTS.replace("8 work", "1 work"));
+    let moving = "asm volatile(\"v_accvgpr_write_b32 a0, 0\" ::: \"a0\");";
+    let before = source.replace("float4 sum", &format!("{moving} float4 sum"));
+    assert_eq!(compile_with(&find_toolchain(), "moves-before", &before).err(), None);
+    let within = source.replace("Pieces a =", &format!("{moving} Pieces a ="));
+    let message = "multiply: 1 moves from or to accumulation registers in a loop";
+    assert_refused("moves", &within, &[message]);
+}
+
+#[test]
+fn products_without_a_loop_are_refused() {
+    let source =
+        multiply(PRODUCTS).replace("#pragma unroll 1\n", "").replace("i < p.count", "i < 1");
+    assert_refused("no-loop", &source, &["multiply: no products in a loop"]);
 }

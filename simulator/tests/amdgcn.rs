@@ -177,6 +177,17 @@ fn sums_by_lds() {
 }
 
 #[test]
+fn words_of_an_access_are_counted_together() {
+    all_runs("pairs", 1024, |processor, seed, run, a| {
+        assert!(run.outcome.reports.is_empty(), "{processor} {seed}: {:?}", run.outcome.reports);
+        assert_eq!(run.out, a, "{processor} {seed}");
+        let traffic = run.outcome.counters.traffic;
+        let written = (traffic.bytes_written, traffic.sectors_written);
+        assert_eq!(written, (4096, 4096 / 32), "{processor} {seed}");
+    });
+}
+
+#[test]
 fn atomics_count() {
     all_runs("atomics", 1000, |processor, seed, run, a| {
         assert!(run.outcome.reports.is_empty(), "{processor} {seed}: {:?}", run.outcome.reports);

@@ -187,3 +187,30 @@ fn dbrx_fills_an_a100() {
     assert_eq!([of(1, 8192, true), of(64, 100_352, false)], [(512, 32), (784, 256)]);
     assert_eq!([of(65, 8192, false), of(4096, 8192, false)], [(64, 128), (2048, 128)]);
 }
+
+/// Every die of an AMD device gets neighbours, whatever part of it is used as a device.
+#[test]
+fn amds_workgroups_go_round_the_dies() {
+    let of = |images, multiprocessors, tokens| {
+        let extents = Extents { tokens, in_features: 6144, out_features: 8192, is_nn: false };
+        plan(extents, &device(images, multiprocessors)).expect("it has kernels")
+    };
+    let dies = |images, multiprocessors| of(images, multiprocessors, 4096).xcds;
+    // MI300X, MI300A, a die; MI355X, half of it; MI210, MI250X's die.
+    assert_eq!([dies("gfx942", 304), dies("gfx942", 228), dies("gfx942", 38)], [8, 6, 1]);
+    assert_eq!([dies("gfx950", 256), dies("gfx950", 128), dies("gfx950", 16)], [8, 4, 1]);
+    assert_eq!([dies("gfx90a", 104), dies("gfx90a", 110)], [1, 1]);
+    for (images, multiprocessors) in [("gfx90a", 104), ("gfx942", 304), ("gfx950", 256)] {
+        let plan_of = |tokens| {
+            let plan = of(images, multiprocessors, tokens);
+            let tile = [plan.tile_tokens, plan.tile_features, plan.panel];
+            (plan.source.stem, plan.geometry.grid[0], plan.geometry.threads, tile)
+        };
+        // All tokens by 64 features; tiles of 256 by 256, 2048 tokens of them after each other.
+        for tokens in [1, 64] {
+            assert_eq!(plan_of(tokens), ("linear_rows", 128, 256, [64, 64, 1]), "{images}");
+        }
+        assert_eq!(plan_of(65), ("linear", 32, 512, [256, 256, 8]), "{images}");
+        assert_eq!(plan_of(4097), ("linear", 17 * 32, 512, [256, 256, 8]), "{images}");
+    }
+}

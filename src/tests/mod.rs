@@ -10,6 +10,7 @@ mod combine;
 mod dense;
 mod dispatch;
 mod errors;
+mod experts;
 mod far;
 mod graph;
 mod grouped_gemm;

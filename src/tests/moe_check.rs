@@ -5,7 +5,7 @@ use super::grouped_gemm_check::{Sum, activated, reference};
 use super::harness::{Float, UNIT_F32, close, count_case};
 use super::linear::{accumulated, rounded};
 use super::moe::{Case, Operands, run};
-use expertile::{Dtype, Platform};
+use expertile::{Dtype, Platform, Stream};
 use expertile_reference::router::Rule;
 use expertile_reference::router_f32::{logits_f32, router_f32};
 use half::{bf16, f16};
@@ -130,35 +130,51 @@ impl<T: Float> Chain<'_, T> {
     }
 }
 
+/// The rows of a case before their last rounding, by kind of device.
+type Wanted = BTreeMap<(String, bool), Vec<Vec<Sum>>>;
+
 /// The case with other operands than its own.
 pub(crate) fn check_with<T: Float>(case: &Case, operands: &Operands<T>) -> Result<(), String> {
-    let (ids, weights) = route(case, operands)?;
-    let (hidden, k) = (case.features()[0], case.top_k);
-    // By kind of device.
-    let mut wanted: BTreeMap<(String, bool), Vec<Vec<Sum>>> = BTreeMap::new();
+    let mut wanted = Wanted::new();
     for device in able() {
         let stream = device.stream().map_err(|error| error.to_string())?;
-        let name = format!("moe {} {}", T::DTYPE, device.info().images);
-        let got = run(&stream, case, operands)?;
-        let (platform, flushes) = (device.info().platform, device.info().images == "gfx90a");
-        let rows = wanted.entry((platform.to_string(), flushes)).or_insert_with(|| {
-            let least = if flushes { T::TINY / T::UNIT } else { 0.0 };
-            let chain = Chain { case, operands, platform, least };
-            let row = |t: usize| chain.token(t, &ids[t * k..][..k], &weights[t * k..][..k]);
-            (0..case.tokens).map(row).collect()
-        });
-        for (at, out) in got.iter().enumerate() {
-            let Sum { value, error } = rows[at / hidden][at % hidden];
-            let place = || format!("out[{}, {}]", at / hidden, at % hidden);
-            if case.whole {
-                if out.bits() != T::new(value as f32).bits() {
-                    return Err(format!("{name}: {} is {out:?}, not {value}", place()));
-                }
-                continue;
-            }
-            close(&name, *out, value, rounded::<T>(value, 0.0, error), place)?;
-        }
-        count_case(&name, "moe", T::DTYPE, device);
+        check_on(&stream, case, operands, &mut wanted)?;
     }
     Ok(())
+}
+
+/// The same on one device; its result.
+pub(crate) fn check_on<T: Float>(
+    stream: &Stream,
+    case: &Case,
+    operands: &Operands<T>,
+    wanted: &mut Wanted,
+) -> Result<Vec<T>, String> {
+    let device = stream.device();
+    let (hidden, k) = (case.features()[0], case.top_k);
+    let name = format!("moe {} {}", T::DTYPE, device.info().images);
+    let got = run(stream, case, operands)?;
+    let (platform, flushes) = (device.info().platform, device.info().images == "gfx90a");
+    let kind = (platform.to_string(), flushes);
+    if !wanted.contains_key(&kind) {
+        let (ids, weights) = route(case, operands)?;
+        let least = if flushes { T::TINY / T::UNIT } else { 0.0 };
+        let chain = Chain { case, operands, platform, least };
+        let row = |t: usize| chain.token(t, &ids[t * k..][..k], &weights[t * k..][..k]);
+        wanted.insert(kind.clone(), (0..case.tokens).map(row).collect());
+    }
+    let rows = &wanted[&kind];
+    for (at, out) in got.iter().enumerate() {
+        let Sum { value, error } = rows[at / hidden][at % hidden];
+        let place = || format!("out[{}, {}]", at / hidden, at % hidden);
+        if case.whole {
+            if out.bits() != T::new(value as f32).bits() {
+                return Err(format!("{name}: {} is {out:?}, not {value}", place()));
+            }
+            continue;
+        }
+        close(&name, *out, value, rounded::<T>(value, 0.0, error), place)?;
+    }
+    count_case(&name, "moe", T::DTYPE, device);
+    Ok(got)
 }

@@ -10,19 +10,19 @@ use half::bf16;
 use std::mem::swap;
 
 /// What a call works on.
-struct Dense {
+pub(crate) struct Dense {
     tokens: u64,
     in_features: u64,
     out_features: u64,
     in_out: bool,
-    x: Buffer,
-    weight: Buffer,
-    residual: Buffer,
-    out: Buffer,
+    pub(crate) x: Buffer,
+    pub(crate) weight: Buffer,
+    pub(crate) residual: Buffer,
+    pub(crate) out: Buffer,
 }
 
 impl Dense {
-    fn new(
+    pub(crate) fn new(
         stream: &Stream,
         [tokens, in_features, out_features]: [u64; 3],
         in_out: bool,
@@ -45,7 +45,7 @@ impl Dense {
         }
     }
 
-    fn go(&mut self, stream: &Stream) -> Result<()> {
+    pub(crate) fn go(&mut self, stream: &Stream) -> Result<()> {
         let shape = [self.tokens, self.out_features];
         let (weight, layout) = if self.in_out {
             ([self.in_features, self.out_features], WeightLayout::InOut)
@@ -62,7 +62,7 @@ impl Dense {
         linear(stream, &arguments)
     }
 
-    fn results(&self, stream: &Stream) -> Vec<bf16> {
+    pub(crate) fn results(&self, stream: &Stream) -> Vec<bf16> {
         self.out.read(stream).unwrap()
     }
 }

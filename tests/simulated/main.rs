@@ -9,6 +9,8 @@ mod calls;
 mod devices;
 mod grouped;
 mod linear;
+mod linear_amd;
+mod linear_sm90;
 mod moe;
 mod replays;
 mod router;

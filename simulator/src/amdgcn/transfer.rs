@@ -29,7 +29,8 @@ pub(super) fn transfer(
         low_bits |= pending.addresses[lane];
     }
     let bytes = u32::from(what.bytes);
-    let whole = bytes.is_power_of_two() && (i.format == Format::Ds || low_bits & 15 == 0);
+    let whole = bytes.is_power_of_two()
+        && (i.format == Format::Ds || low_bits & (u64::from(bytes) - 1) == 0);
     let [within, ..] = pending.within;
     let partly = pending.within[..dwords].iter().any(|it| (it ^ within) & pending.lanes != 0);
     let piece = if bytes <= 4 || whole && !partly { bytes } else { 4 };

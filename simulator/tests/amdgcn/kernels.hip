@@ -116,6 +116,15 @@ KERNEL sum(Arrays p) {
     }
 }
 
+// A copy, two words at a time.
+KERNEL pairs(Arrays p) {
+    typedef uint32_t Pair __attribute__((ext_vector_type(2)));
+    uint64_t i = index();
+    if (2 * i < p.count) {
+        reinterpret_cast<Pair *>(p.out)[i] = reinterpret_cast<const Pair *>(p.a)[i];
+    }
+}
+
 // The neighbour's value: the barrier is missing.
 KERNEL race(Arrays p) {
     __shared__ uint32_t values[256];
