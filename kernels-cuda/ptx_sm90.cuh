@@ -69,6 +69,16 @@ __device__ inline void copy_tile(uint32_t to, const TensorMap &map, uint32_t x, 
         : "memory");
 }
 
+// The same of a tensor of three dimensions: the box lies in its plane z.
+__device__ inline void copy_tile_3d(uint32_t to, const TensorMap &map, uint32_t x, uint32_t y,
+                                    uint32_t z, uint32_t barrier) {
+    asm volatile(
+        "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+        " [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(to),
+        "l"(&map), "r"(x), "r"(y), "r"(z), "r"(barrier)
+        : "memory");
+}
+
 // The same to the same place of every block of the cluster whose bit is set, at its own barrier.
 __device__ inline void copy_tile_multicast(uint32_t to, const TensorMap &map, uint32_t x,
                                            uint32_t y, uint32_t barrier, uint16_t blocks) {

@@ -133,6 +133,8 @@ pub(crate) const KERNELS: &[Source] = &[
     grouped_gemm_plan::AMD_ROWS,
     grouped_gemm_plan::SM80,
     grouped_gemm_plan::SM80_ROWS,
+    grouped_gemm_plan::SM90,
+    grouped_gemm_plan::SM90_ROWS,
     linear_plan::AMD,
     linear_plan::AMD_ROWS,
     linear_plan::SM80,

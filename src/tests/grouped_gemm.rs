@@ -172,7 +172,7 @@ impl Case {
         let most = (self.tokens * self.top_k) as i32;
         let pair = |random: &mut fastrand::Rng| match random.u32(..12) {
             0 => [-1, i32::MIN, most, i32::MAX][random.usize(..4)],
-            _ => random.i32(..most),
+            _ => random.i32(0..most),
         };
         let mut offsets = vec![0];
         for &count in &self.counts {

@@ -81,7 +81,8 @@ impl<T: Float> Wanted<'_, T> {
         };
         let weight: Vec<f32> = (0..x.len()).map(|k| self.operand(at(k))).collect();
         let products = x.iter().zip(&weight).map(|(x, w)| f64::from(*x) * f64::from(*w));
-        let mut sum = Sum { value: products.sum(), error: 0.0 };
+        // From +0 on: zeros of a negative sign add up to that.
+        let mut sum = Sum { value: products.fold(0.0, |sum, product| sum + product), error: 0.0 };
         if sum.value.is_finite() {
             sum.error = accumulated(x, &weight, self.platform);
         }

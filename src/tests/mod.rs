@@ -17,6 +17,7 @@ mod grouped_gemm;
 mod grouped_gemm_check;
 mod grouped_gemm_plans;
 mod grouped_gemm_rows;
+mod grouped_gemm_tiles;
 mod harness;
 mod large;
 mod layer_norm;

@@ -132,7 +132,7 @@ impl Case {
         let residual = numbers(self.tokens * hidden, 2, 1.0);
         let id = |random: &mut fastrand::Rng| match random.u32(..10) {
             0 => [-1, i32::MIN, self.experts as i32, i32::MAX][random.usize(..4)],
-            _ => random.i32(..self.experts as i32),
+            _ => random.i32(0..self.experts as i32),
         };
         Operands {
             x,
