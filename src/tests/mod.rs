@@ -18,6 +18,7 @@ mod grouped_gemm_check;
 mod grouped_gemm_plans;
 mod grouped_gemm_rows;
 mod grouped_gemm_tiles;
+mod grouped_gemm_turns;
 mod harness;
 mod large;
 mod layer_norm;
