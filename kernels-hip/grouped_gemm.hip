@@ -36,7 +36,7 @@ constexpr uint32_t GROUP = WAVE_FEATURES / 2;
 
 // LDS serves one, then the other.
 union Shared {
-    Stage stage;
+    Stage<false> stage;
     OrderRoom room;
 };
 
@@ -86,7 +86,7 @@ __device__ inline void grouped_gemm(const GroupedGemmParams &params) {
     uint32_t wave_row = wave / 4 * WAVE_TOKENS, wave_feature = wave % 4 * WAVE_FEATURES;
     GroupedOrder order = order_experts(params, shared.room);
     uint64_t count = uint64_t(order.total) * tile_columns(params);
-    Stage &stage = shared.stage;
+    Stage<false> &stage = shared.stage;
 #pragma unroll 1
     for (uint64_t number = first_turn(params.xcds); number < count; number += workgroup_count_x()) {
         // What every tile computes of these would stay in registers from the first one on.

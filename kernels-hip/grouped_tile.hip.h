@@ -59,7 +59,8 @@ struct Gathered {
     }
 
     // The first `count` rows, a multiple of those that the threads have one piece of.
-    __device__ void store(Rows<ROWS, K, false> &to, uint32_t count, uint32_t thread) const {
+    template <bool TURNED>
+    __device__ void store(Rows<ROWS, K, TURNED> &to, uint32_t count, uint32_t thread) const {
 #pragma unroll
         for (uint32_t i = 0; i < OWN && i * THREADS / PIECES < count; ++i) {
             uint32_t at = i * THREADS + thread;

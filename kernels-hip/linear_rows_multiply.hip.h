@@ -9,8 +9,7 @@ constexpr uint32_t TILE_K = 128;
 constexpr uint32_t THREADS = LINEAR_ROWS_THREADS;
 
 struct Stage {
-    Rows<TILE, TILE_K, false> x;
-    Rows<TILE, TILE_K> weight;
+    Rows<TILE, TILE_K> x, weight;
 };
 
 template <typename T, uint32_t COLUMNS>
