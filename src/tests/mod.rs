@@ -27,6 +27,8 @@ mod linear_plans;
 mod linear_rows;
 mod moe;
 mod moe_check;
+mod moe_far;
+mod moe_halves;
 mod moe_rows;
 mod norm;
 mod packet;
