@@ -33,7 +33,7 @@ fn few_rows_take_turns() {
 /// or 256 features.
 #[test]
 fn many_rows_take_turns() {
-    let mut counts: Vec<usize> = (0..256).map(|expert| [34, 30, 40, 0, 36][expert % 5]).collect();
+    let mut counts: Vec<usize> = (0..256).map(|expert| [44, 30, 40, 0, 48][expert % 5]).collect();
     (counts[7], counts[200]) = (700, 300);
     turns(Product::Up { packed: true }, &counts, [1, 17]);
     turns(Product::Down { is_nn: true }, &counts, [9, 33]);
