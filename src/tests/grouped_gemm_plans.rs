@@ -26,6 +26,7 @@ fn extents() -> impl Strategy<Value = Extents> {
 }
 
 /// Offsets of experts with so many rows.
+#[cfg(feature = "probes")]
 fn offsets(counts: &[u32]) -> Vec<i32> {
     let mut offsets = vec![0];
     for &count in counts {
