@@ -2,10 +2,10 @@
 //! test. Without a device there is nothing to run on; `simulate sm_90a cargo fuzz run ...` has one.
 
 use crate::tests::{
-    combine, dispatch, layer_norm::LAYER_NORM, linear, norm, packet, rms_norm::RMS_NORM, rope,
-    router, router_loss,
+    combine, dispatch, grouped_gemm, grouped_gemm_check, layer_norm::LAYER_NORM, linear, norm,
+    packet, rms_norm::RMS_NORM, rope, router, router_loss,
 };
-use expertile::{Dtype, Pairing};
+use expertile::{Activation, Dtype, Pairing};
 
 /// Takes bytes one after the other, zeros when they are used up.
 struct Bytes<'a>(std::slice::Iter<'a, u8>);
@@ -100,6 +100,45 @@ pub fn linear(data: &[u8]) {
         seed: bytes.seed(),
     };
     linear::check(&case).unwrap_or_else(|error| panic!("{case:?}: {error}"));
+}
+
+/// One call of `grouped_gemm_up` or `grouped_gemm_down`.
+pub fn grouped_gemm(data: &[u8]) {
+    use grouped_gemm::{Case, Product};
+    let mut bytes = Bytes(data.iter());
+    let experts = 1 + bytes.number(&[6, 6, 20, 256]).min(bytes.below(256));
+    let most = bytes.number(&[3, 20, 150]);
+    let case = Case {
+        product: bytes.number(&[
+            Product::Up { packed: false },
+            Product::Up { packed: true },
+            Product::Down { is_nn: false },
+            Product::Down { is_nn: true },
+        ]),
+        spare: bytes.below(4),
+        tokens: 1 + bytes.below(40),
+        top_k: 1 + bytes.below(6),
+        in_8: 1 + bytes.below(24),
+        out_8: 1 + bytes.below(40),
+        gaps_8: [bytes.below(3), bytes.below(3), bytes.below(3), bytes.below(3)],
+        dtype: bytes.number(&[Dtype::Bf16, Dtype::F16]),
+        biased: bytes.below(2) == 1,
+        weighted: bytes.below(2) == 1,
+        activation: bytes.number(&[
+            Activation::Silu,
+            Activation::GeluTanh,
+            Activation::ClampedSwiglu { limit: 1.5, alpha: 1.702 },
+            Activation::ClampedSwiglu { limit: f32::INFINITY, alpha: -0.5 },
+        ]),
+        whole: bytes.below(2) == 1,
+        special: bytes.below(4) == 1,
+        seed: bytes.seed(),
+        // Of many experts most have no row.
+        counts: (0..experts)
+            .map(|_| bytes.below(2 * most).saturating_sub(most).min(900 / experts))
+            .collect(),
+    };
+    grouped_gemm_check::check(&case).unwrap_or_else(|error| panic!("{case:?}: {error}"));
 }
 
 /// One call of `dispatch`.

@@ -9,7 +9,8 @@ mod operators;
 mod tests;
 
 pub use device::{
-    combine, dispatch, layer_norm, linear, packet, rms_norm, rope, router, router_loss,
+    combine, dispatch, grouped_gemm, layer_norm, linear, packet, rms_norm, rope, router,
+    router_loss,
 };
 pub use operators::operators;
 

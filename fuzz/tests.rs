@@ -7,6 +7,10 @@
 pub(crate) mod combine;
 #[path = "../src/tests/dispatch.rs"]
 pub(crate) mod dispatch;
+#[path = "../src/tests/grouped_gemm.rs"]
+pub(crate) mod grouped_gemm;
+#[path = "../src/tests/grouped_gemm_check.rs"]
+pub(crate) mod grouped_gemm_check;
 #[path = "../src/tests/harness.rs"]
 pub(crate) mod harness;
 #[path = "../src/tests/layer_norm.rs"]

@@ -268,6 +268,9 @@ __device__ inline void grouped_gemm(const GroupedGemmSm90Params &p) {
             multiply<T, NN>(p.common.in_features, ring, group, 1, sums);
             GroupedWork work = turns.at(at);
             work.row += warp * WARP_ROWS;
+            if (work.row >= work.end) {
+                continue;
+            }
             uint32_t part = base + PARTS_AT + warp * PART_BYTES;
             if constexpr (UP) {
                 store_up<T>(p.common, work, part, sums);

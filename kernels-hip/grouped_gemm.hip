@@ -13,7 +13,7 @@
 //
 //   LDS      x [256, 64], weight [256, 64]: rows of 128 bytes, whose 16-byte pieces are swapped by the row
 //   wave w   rows 128 (w / 4) .. + 128, features of weights 64 (w % 4) .. + 64: 8 by 4 products of 16x16x16
-//   lane     128 sums in accumulation registers
+//   lane     128 sums
 //   up       of 64 weight rows in LDS, 32 are the gate's and 32 those of up for the same 32 features of out,
 //            so that a lane has both sums of an element
 //
@@ -24,6 +24,7 @@
 //
 // Budget: 512 threads; 65536 B LDS; 0 B scratch; registers: 256 gfx90a, 256 gfx942, 256 gfx950.
 // Keeps: global_load_dwordx4, ds_read_b128, v_mfma_f32_16x16x16*.
+// Products: v_mfma_f32_16x16x16*; 128 a loop, 4 a ds_read; 1 workgroup a compute unit.
 // Bound: arithmetic, from about 250 rows an expert (MI300X) or 120 (MI210). A step of 64 k reads 64 KiB and has
 // 2 * 256 * 256 * 64 operations.
 
@@ -36,7 +37,7 @@ constexpr uint32_t GROUP = WAVE_FEATURES / 2;
 
 // LDS serves one, then the other.
 union Shared {
-    Stage stage;
+    Stage<false> stage;
     OrderRoom room;
 };
 
@@ -86,7 +87,7 @@ __device__ inline void grouped_gemm(const GroupedGemmParams &params) {
     uint32_t wave_row = wave / 4 * WAVE_TOKENS, wave_feature = wave % 4 * WAVE_FEATURES;
     GroupedOrder order = order_experts(params, shared.room);
     uint64_t count = uint64_t(order.total) * tile_columns(params);
-    Stage &stage = shared.stage;
+    Stage<false> &stage = shared.stage;
 #pragma unroll 1
     for (uint64_t number = first_turn(params.xcds); number < count; number += workgroup_count_x()) {
         // What every tile computes of these would stay in registers from the first one on.

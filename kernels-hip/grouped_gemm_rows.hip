@@ -16,6 +16,7 @@
 //
 // Budget: 256 threads; 32768 B LDS; 0 B scratch; registers: 192 gfx90a, 192 gfx942, 192 gfx950.
 // Keeps: global_load_dwordx4, ds_read_b128, v_mfma_f32_16x16x16*.
+// Products: v_mfma_f32_16x16x16*; 8 a loop, 1 a ds_read; 2 workgroups a compute unit.
 // Bound: memory. The weights of an expert of up to 64 rows are read once; 16 KiB of them a workgroup are on their
 // way.
 

@@ -59,7 +59,8 @@ struct Gathered {
     }
 
     // The first `count` rows, a multiple of those that the threads have one piece of.
-    __device__ void store(Rows<ROWS, K> &to, uint32_t count, uint32_t thread) const {
+    template <bool TURNED>
+    __device__ void store(Rows<ROWS, K, TURNED> &to, uint32_t count, uint32_t thread) const {
 #pragma unroll
         for (uint32_t i = 0; i < OWN && i * THREADS / PIECES < count; ++i) {
             uint32_t at = i * THREADS + thread;
@@ -68,30 +69,26 @@ struct Gathered {
     }
 };
 
-// A tile of weights that lie as rows of k, on its way. up: GROUP rows of the gate's weight, then those of up's for
-// the same features. Rows beyond the last and k beyond in_features are 0.
+// A tile of weights that lie as rows of k, on its way. up: the first half of the threads reads the gate's weight,
+// the second that of up; LDS has GROUP rows of one, then those of the other for the same features. Rows beyond the
+// last and k beyond in_features are 0.
 template <bool UP, uint32_t GROUP, uint32_t ROWS, uint32_t K, uint32_t THREADS>
 struct Lying {
     static constexpr uint32_t PIECES = K / PIECE;
     static constexpr uint32_t OWN = ROWS * PIECES / THREADS;
     static constexpr uint32_t STEP = THREADS / PIECES / (UP ? 2 : 1);  // features from one piece to the next
-    static_assert(THREADS / PIECES % (2 * GROUP) == 0, "a thread reads one of both weights");
     const uint16_t *first;
     uint32_t feature;
     Words words[OWN];
 
+    // Of a whole wave: a scalar.
     __device__ static bool is_of_up(uint32_t thread) {
-        uint32_t group = thread / PIECES / GROUP;
-        // Of a whole wave: a scalar.
-        group = GROUP * PIECES % WAVE_THREADS == 0 ? readlane_u32(group, 0) : group;
-        return UP && group % 2 == 1;
+        return UP && readlane_u32(thread / (THREADS / 2), 0) == 1;
     }
 
     __device__ void find(const GroupedGemmParams &p, const GroupedWork &work, uint32_t thread) {
-        uint32_t row = thread / PIECES;
         bool is_up = is_of_up(thread);
-        uint32_t own = UP ? row / (2 * GROUP) * GROUP + row % GROUP : row;
-        feature = work.feature + own;
+        feature = work.feature + thread / PIECES % STEP;
         uint64_t stride = is_up ? p.up_weight_stride : p.weight_stride;
         uint64_t expert_stride = is_up ? p.up_weight_expert_stride : p.weight_expert_stride;
         first = static_cast<const uint16_t *>(is_up ? p.up_weight : p.weight);
@@ -119,8 +116,11 @@ struct Lying {
     __device__ void store(Rows<ROWS, K> &to, uint32_t thread) const {
 #pragma unroll
         for (uint32_t i = 0; i < OWN; ++i) {
-            uint32_t at = i * THREADS + thread;
-            to.words[to.place(at / PIECES, at % PIECES)] = words[i];
+            uint32_t own = i * STEP + thread / PIECES % STEP, row = own;
+            if (UP) {
+                row = own / GROUP * 2 * GROUP + (is_of_up(thread) ? GROUP : 0) + own % GROUP;
+            }
+            to.words[to.place(row, thread % PIECES)] = words[i];
         }
     }
 };

@@ -31,7 +31,7 @@
 
 template <typename T, typename Out, bool NN>
 __device__ inline void linear(const LinearParams &p) {
-    __shared__ Stage stage;
+    __shared__ Stage<> stage;
     LinearTiles tiles =
         expertile_linear_tiles(p.tokens, p.out_features, TILE, TILE, p.panel);
     LinearTile tile = expertile_linear_tile(tiles, tile_of(p.xcds, tiles.count));

@@ -11,15 +11,16 @@ typedef uint32_t Words __attribute__((ext_vector_type(4)));
 
 // A tile in LDS: rows of K elements. Their pieces change places by the row's number, so that lanes that are
 // served together meet different banks: those that read a piece of 4 rows and the next piece of 4 others, of
-// 8 and 8 on gfx950, whose reads see two rows of 128 bytes at once; and those that write a piece of every
-// eighth row.
-template <uint32_t ROWS, uint32_t K>
+// 8 and 8 on gfx950, whose reads see two rows of 128 bytes at once; and of a TURNED tile those that write a
+// piece of every eighth row.
+template <uint32_t ROWS, uint32_t K, bool TURNED = true>
 struct Rows {
     static constexpr uint32_t PIECES = K / PIECE;
     Words words[ROWS * PIECES];
 
     __device__ static uint32_t place(uint32_t row, uint32_t piece) {
-        return row * PIECES + (piece ^ (row ^ row / 2 ^ row % 64 / 16) % PIECES);
+        uint32_t turned = TURNED ? row % 64 / 16 : 0;
+        return row * PIECES + (piece ^ (row ^ row / 2 ^ turned) % PIECES);
     }
     __device__ Words read(uint32_t row, uint32_t piece) const { return words[place(row, piece)]; }
 };
@@ -47,7 +48,8 @@ struct Straight {
         }
     }
 
-    __device__ void store(Rows<ROWS, K> &to) const {
+    template <bool TURNED>
+    __device__ void store(Rows<ROWS, K, TURNED> &to) const {
 #pragma unroll
         for (uint32_t i = 0; i < OWN; ++i) {
             uint32_t at = i * THREADS + workitem_id_x();

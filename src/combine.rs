@@ -122,7 +122,6 @@ fn prepare(
 }
 
 /// What a call checks, without the call.
-#[cfg(feature = "capi")]
 pub(crate) fn check(arguments: &Combine<'_>, device: &DeviceInfo) -> Result<()> {
     crate::norm::entry("combine", &ENTRIES, arguments.expert_out.dtype())?;
     prepare(arguments, device).map(drop)

@@ -200,7 +200,6 @@ fn prepare(
 }
 
 /// What a call checks, without the call.
-#[cfg(feature = "capi")]
 pub(crate) fn check(arguments: &Dispatch<'_>, device: &DeviceInfo) -> Result<()> {
     let plan = |pairs| plan(pairs, device.multiprocessors, device.wave_threads);
     prepare(arguments, device, plan).map(drop)

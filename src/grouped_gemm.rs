@@ -159,9 +159,11 @@ impl Checked<'_> {
                 Ok([part(&gate.layout, 0), part(&up.layout, 0)])
             }
             Gated::Packed(both) => {
-                let mut whole = shape.to_vec();
+                let mut whole = [0; 3];
+                let whole = &mut whole[..shape.len()];
+                whole.copy_from_slice(shape);
                 whole[1] *= 2;
-                self.vectors(arguments[2], &both.layout, &whole)?;
+                self.vectors(arguments[2], &both.layout, whole)?;
                 Ok([part(&both.layout, 0), part(&both.layout, shape[1])])
             }
         }
@@ -473,13 +475,11 @@ impl Call {
 }
 
 /// What a call checks, without the call.
-#[cfg(feature = "capi")]
 pub(crate) fn check_up(arguments: &GroupedUp<'_>, device: &DeviceInfo) -> Result<()> {
     prepare_up(arguments, device).map(drop)
 }
 
 /// What a call checks, without the call.
-#[cfg(feature = "capi")]
 pub(crate) fn check_down(arguments: &GroupedDown<'_>, device: &DeviceInfo) -> Result<()> {
     prepare_down(arguments, device).map(drop)
 }

@@ -6,11 +6,9 @@ use crate::dispatch::{self, Dispatch, dispatch_workspace_bytes, max_tiles};
 use crate::driver::DeviceInfo;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::grouped_gemm::{
-    Activation, Gated, GroupedDown, GroupedUp, PairWeights, grouped_gemm_down, grouped_gemm_up,
-};
+use crate::grouped_gemm::{self, Activation, Gated, GroupedDown, GroupedUp, PairWeights};
 use crate::linear::WeightLayout;
-use crate::router::{ExpertGroups, Router, RouterInput, Scoring, router};
+use crate::router::{self, ExpertGroups, Router, RouterInput, Scoring};
 use crate::stream::Stream;
 use crate::tensor::{Layout, Tensor, TensorMut};
 use std::ops::Range;
@@ -216,8 +214,8 @@ fn extents(arguments: &Moe<'_>) -> Result<MoeExtents> {
 }
 
 /// The workspace, cut into parts that do not overlap.
-struct Workspace<'a> {
-    device: &'a Device,
+struct Workspace<'d> {
+    device: &'d Device,
     base: u64,
 }
 
@@ -226,11 +224,11 @@ impl Workspace<'_> {
         Layout::new(self.device, self.base + at, dtype, shape, None)
     }
 
-    fn tensor(&self, at: u64, dtype: Dtype, shape: &[u64]) -> Result<Tensor<'_>> {
+    fn tensor<'a>(&self, at: u64, dtype: Dtype, shape: &[u64]) -> Result<Tensor<'a>> {
         Ok(Tensor::new(self.layout(at, dtype, shape)?))
     }
 
-    fn tensor_mut(&self, at: u64, dtype: Dtype, shape: &[u64]) -> Result<TensorMut<'_>> {
+    fn tensor_mut<'a>(&self, at: u64, dtype: Dtype, shape: &[u64]) -> Result<TensorMut<'a>> {
         TensorMut::new(self.layout(at, dtype, shape)?)
     }
 }
@@ -239,6 +237,15 @@ impl Workspace<'_> {
 fn prepare(arguments: &Moe<'_>, device: &DeviceInfo) -> Result<(MoeExtents, Parts)> {
     let extents = extents(arguments)?;
     let parts = parts(device, &extents);
+    if parts.end >= 1 << 62 {
+        let found = format!("a workspace of {} bytes", parts.end);
+        return Err(Error::unsupported("moe", found, "less than 2^62"));
+    }
+    if let Route::Given { ids, weights } = &arguments.route {
+        let shape = [extents.tokens, extents.top_k];
+        ids.layout.check_shape("moe", "ids", &shape)?;
+        weights.layout.check_shape("moe", "weights", &shape)?;
+    }
     let workspace = &arguments.workspace.layout;
     let kept = workspace.shape.first().copied().unwrap_or(0);
     workspace.check_device("moe", "workspace", (device.platform, device.ordinal))?;
@@ -256,10 +263,129 @@ fn prepare(arguments: &Moe<'_>, device: &DeviceInfo) -> Result<(MoeExtents, Part
     Ok((extents, parts))
 }
 
-/// What a call of `moe` itself checks, without the call.
+/// The calls that it is, in their order.
+struct Chain<'a> {
+    router: Option<Router<'a>>,
+    dispatch: Dispatch<'a>,
+    up: GroupedUp<'a>,
+    down: GroupedDown<'a>,
+    combine: Combine<'a>,
+}
+
+impl<'a> Chain<'a> {
+    /// With every check of every call; nothing is launched.
+    fn new(arguments: &Moe<'a>, device: &Device) -> Result<Chain<'a>> {
+        let (extents, at) = prepare(arguments, device.info())?;
+        let MoeExtents { tokens, hidden, ffn_hidden, experts, local_experts, top_k, dtype } =
+            extents;
+        // Without tokens nothing is used, wherever it is.
+        let base = if tokens == 0 { 0 } else { arguments.workspace.layout.address };
+        let workspace = Workspace { device, base };
+        let pair_count = tokens.saturating_mul(top_k);
+        let (integers, floats) = (Dtype::I32, Dtype::F32);
+        let of_pairs = [tokens, top_k];
+        let (router, ids, weights) = match arguments.route {
+            Route::Given { ids, weights } => (None, ids, weights),
+            Route::Router { weight, round_logits, scoring, groups, scale, .. } => {
+                let logits = || workspace.tensor_mut(at.logits, floats, &[tokens, experts]);
+                let routed = Router {
+                    input: RouterInput::Hidden { h: arguments.x, weight, round_logits },
+                    scoring,
+                    groups,
+                    scale,
+                    forced: None,
+                    ids: workspace.tensor_mut(at.ids, integers, &of_pairs)?,
+                    weights: workspace.tensor_mut(at.weights, floats, &of_pairs)?,
+                    logits: if keeps_logits(&extents) { Some(logits()?) } else { None },
+                    counts: None,
+                    probabilities: None,
+                };
+                let ids = workspace.tensor(at.ids, integers, &of_pairs)?;
+                (Some(routed), ids, workspace.tensor(at.weights, floats, &of_pairs)?)
+            }
+        };
+        let tiles = max_tiles(pair_count, local_experts, TILE_ROWS);
+        let kept = dispatch_workspace_bytes(device.info(), tokens, top_k, local_experts) / 4;
+        let dispatch = Dispatch {
+            ids,
+            experts: arguments.experts.local.clone(),
+            tile_rows: TILE_ROWS,
+            pairs: workspace.tensor_mut(at.pairs, integers, &[pair_count])?,
+            rows: workspace.tensor_mut(at.rows, integers, &of_pairs)?,
+            offsets: workspace.tensor_mut(at.offsets, integers, &[local_experts + 1])?,
+            counts: workspace.tensor_mut(at.counts, integers, &[local_experts])?,
+            tiles: workspace.tensor_mut(at.tiles, integers, &[tiles, 2])?,
+            tile_count: workspace.tensor_mut(at.tile_count, integers, &[1])?,
+            workspace: workspace.tensor_mut(at.dispatch, integers, &[kept])?,
+        };
+        let Experts { weights: gates, biases, activation, down, down_layout, down_bias, .. } =
+            arguments.experts.clone();
+        let pairs = workspace.tensor(at.pairs, integers, &[pair_count])?;
+        let offsets = workspace.tensor(at.offsets, integers, &[local_experts + 1])?;
+        let again = |out: &TensorMut<'a>| TensorMut::new(out.layout);
+        let chain = Chain {
+            router,
+            dispatch,
+            up: GroupedUp {
+                x: arguments.x,
+                pairs,
+                top_k: top_k as u32,
+                offsets,
+                weights: gates,
+                biases,
+                activation,
+                out: workspace.tensor_mut(at.middle, dtype, &[pair_count, ffn_hidden])?,
+            },
+            down: GroupedDown {
+                x: workspace.tensor(at.middle, dtype, &[pair_count, ffn_hidden])?,
+                offsets,
+                weight: down,
+                layout: down_layout,
+                bias: down_bias,
+                pair_weights: Some(PairWeights { weights, pairs }),
+                out: workspace.tensor_mut(at.expert_out, dtype, &[pair_count, hidden])?,
+            },
+            combine: Combine {
+                expert_out: workspace.tensor(at.expert_out, dtype, &[pair_count, hidden])?,
+                rows: workspace.tensor(at.rows, integers, &of_pairs)?,
+                out: match &arguments.out {
+                    CombineOut::Sum(out) => CombineOut::Sum(again(out)?),
+                    CombineOut::Add(residual, out) => CombineOut::Add(*residual, again(out)?),
+                    CombineOut::Update(out) => CombineOut::Update(again(out)?),
+                },
+            },
+        };
+        chain.check(device.info())?;
+        Ok(chain)
+    }
+
+    fn check(&self, device: &DeviceInfo) -> Result<()> {
+        self.router.as_ref().map_or(Ok(()), |routed| router::check(routed, device))?;
+        dispatch::check(&self.dispatch, device)?;
+        grouped_gemm::check_up(&self.up, device)?;
+        grouped_gemm::check_down(&self.down, device)?;
+        combine::check(&self.combine, device)
+    }
+
+    fn launch(&self, stream: &Stream) -> Result<()> {
+        self.router.as_ref().map_or(Ok(()), |routed| router::router(stream, routed))?;
+        dispatch::dispatch(stream, &self.dispatch)?;
+        grouped_gemm::grouped_gemm_up(stream, &self.up)?;
+        grouped_gemm::grouped_gemm_down(stream, &self.down)?;
+        combine::combine(stream, &self.combine)
+    }
+}
+
+/// What a call checks, without the call.
 #[cfg(feature = "capi")]
-pub(crate) fn check(arguments: &Moe<'_>, device: &DeviceInfo) -> Result<()> {
-    prepare(arguments, device).map(drop)
+pub(crate) fn check(arguments: &Moe<'_>, device: &Device) -> Result<()> {
+    Chain::new(arguments, device).map(drop)
+}
+
+/// The bytes of workspace that a call asks for, whatever it has; 0 if its tensors have no extents.
+#[cfg(feature = "capi")]
+pub(crate) fn needed(arguments: &Moe<'_>, device: &DeviceInfo) -> u64 {
+    extents(arguments).map_or(0, |extents| parts(device, &extents).end)
 }
 
 /// Routes each token to its experts and adds up what they make of it.
@@ -287,98 +413,14 @@ pub(crate) fn check(arguments: &Moe<'_>, device: &DeviceInfo) -> Result<()> {
 ///
 /// # Errors
 ///
-/// Those of its parts, under their names. The output is unchanged in each case.
+/// Those of its parts, under their names, all checked before the first launch. The output is unchanged in each
+/// case; the workspace too, unless it is a launch that fails.
 ///
 /// Source: databricks/dbrx `modeling_dbrx.py`, `DbrxFFN.forward`.
 pub fn moe(stream: &Stream, arguments: &Moe<'_>) -> Result<()> {
-    let device = stream.device();
-    let (extents, at) = prepare(arguments, device.info())?;
-    let MoeExtents { tokens, hidden, ffn_hidden, experts, local_experts, top_k, dtype } = extents;
-    let workspace = Workspace { device, base: arguments.workspace.layout.address };
-    let pair_count = tokens.saturating_mul(top_k);
-    let (integers, floats) = (Dtype::I32, Dtype::F32);
-    let of_pairs = [tokens, top_k];
-    let (ids, weights) = match arguments.route {
-        Route::Given { ids, weights } => (ids, weights),
-        Route::Router { weight, round_logits, scoring, groups, scale, .. } => {
-            let logits = || workspace.tensor_mut(at.logits, floats, &[tokens, experts]);
-            let routed = Router {
-                input: RouterInput::Hidden { h: arguments.x, weight, round_logits },
-                scoring,
-                groups,
-                scale,
-                forced: None,
-                ids: workspace.tensor_mut(at.ids, integers, &of_pairs)?,
-                weights: workspace.tensor_mut(at.weights, floats, &of_pairs)?,
-                logits: if keeps_logits(&extents) { Some(logits()?) } else { None },
-                counts: None,
-                probabilities: None,
-            };
-            if tokens > 0 {
-                router(stream, &routed)?;
-            }
-            let ids = workspace.tensor(at.ids, integers, &of_pairs)?;
-            (ids, workspace.tensor(at.weights, floats, &of_pairs)?)
-        }
-    };
-    if tokens == 0 {
+    let chain = Chain::new(arguments, stream.device())?;
+    if arguments.x.layout.shape[0] == 0 {
         return Ok(());
     }
-    let tiles = max_tiles(pair_count, local_experts, TILE_ROWS);
-    let kept = dispatch_workspace_bytes(device.info(), tokens, top_k, local_experts) / 4;
-    let sorted = Dispatch {
-        ids,
-        experts: arguments.experts.local.clone(),
-        tile_rows: TILE_ROWS,
-        pairs: workspace.tensor_mut(at.pairs, integers, &[pair_count])?,
-        rows: workspace.tensor_mut(at.rows, integers, &of_pairs)?,
-        offsets: workspace.tensor_mut(at.offsets, integers, &[local_experts + 1])?,
-        counts: workspace.tensor_mut(at.counts, integers, &[local_experts])?,
-        tiles: workspace.tensor_mut(at.tiles, integers, &[tiles, 2])?,
-        tile_count: workspace.tensor_mut(at.tile_count, integers, &[1])?,
-        workspace: workspace.tensor_mut(at.dispatch, integers, &[kept])?,
-    };
-    dispatch::dispatch(stream, &sorted)?;
-
-    let Experts { weights: gates, biases, activation, down, down_layout, down_bias, .. } =
-        arguments.experts.clone();
-    let pairs = workspace.tensor(at.pairs, integers, &[pair_count])?;
-    let offsets = workspace.tensor(at.offsets, integers, &[local_experts + 1])?;
-    grouped_gemm_up(
-        stream,
-        &GroupedUp {
-            x: arguments.x,
-            pairs,
-            top_k: top_k as u32,
-            offsets,
-            weights: gates,
-            biases,
-            activation,
-            out: workspace.tensor_mut(at.middle, dtype, &[pair_count, ffn_hidden])?,
-        },
-    )?;
-    grouped_gemm_down(
-        stream,
-        &GroupedDown {
-            x: workspace.tensor(at.middle, dtype, &[pair_count, ffn_hidden])?,
-            offsets,
-            weight: down,
-            layout: down_layout,
-            bias: down_bias,
-            pair_weights: Some(PairWeights { weights, pairs }),
-            out: workspace.tensor_mut(at.expert_out, dtype, &[pair_count, hidden])?,
-        },
-    )?;
-    let again = |out: &TensorMut<'_>| TensorMut::new(out.layout);
-    let out = match &arguments.out {
-        CombineOut::Sum(out) => CombineOut::Sum(again(out)?),
-        CombineOut::Add(residual, out) => CombineOut::Add(*residual, again(out)?),
-        CombineOut::Update(out) => CombineOut::Update(again(out)?),
-    };
-    let sum = Combine {
-        expert_out: workspace.tensor(at.expert_out, dtype, &[pair_count, hidden])?,
-        rows: workspace.tensor(at.rows, integers, &of_pairs)?,
-        out,
-    };
-    combine::combine(stream, &sum)
+    chain.launch(stream)
 }

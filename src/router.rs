@@ -346,7 +346,6 @@ fn prepare(
 }
 
 /// What a call checks, without the call.
-#[cfg(feature = "capi")]
 pub(crate) fn check(arguments: &Router<'_>, device: &DeviceInfo) -> Result<()> {
     prepare(arguments, device).map(drop)
 }

@@ -68,6 +68,11 @@ fn linear() {
 }
 
 #[test]
+fn grouped_gemm() {
+    replay("grouped_gemm", fuzz::grouped_gemm);
+}
+
+#[test]
 fn dispatch() {
     replay("dispatch", fuzz::dispatch);
 }

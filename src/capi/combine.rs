@@ -37,6 +37,35 @@ unsafe impl Sized32 for expertile_combine_args {}
 
 struct CombineOperator;
 
+/// What is added, and where the sum goes.
+///
+/// # Safety
+///
+/// As [`Place::tensor_mut`], for both tensors.
+pub(super) unsafe fn sum<'t>(
+    place: Place<'_>,
+    mode: i32,
+    residual: &expertile_tensor,
+    out: &expertile_tensor,
+) -> Result<CombineOut<'t>, Failure> {
+    if !(EXPERTILE_COMBINE_SUM..=EXPERTILE_COMBINE_UPDATE).contains(&mode) {
+        return Err(Failure::value(place.call, "mode", mode, "0 to 2"));
+    }
+    if mode != EXPERTILE_COMBINE_ADD {
+        place.absent("residual", residual)?;
+    }
+    // SAFETY: the caller's contract is the same.
+    unsafe {
+        Ok(match mode {
+            EXPERTILE_COMBINE_ADD => {
+                CombineOut::Add(place.tensor("residual", residual)?, place.tensor_mut("out", out)?)
+            }
+            EXPERTILE_COMBINE_UPDATE => CombineOut::Update(place.tensor_mut("out", out)?),
+            _ => CombineOut::Sum(place.tensor_mut("out", out)?),
+        })
+    }
+}
+
 /// # Safety
 ///
 /// As [`Place::tensor_mut`], for each tensor.
@@ -44,25 +73,13 @@ unsafe fn arguments<'t>(
     place: Place<'_>,
     args: &expertile_combine_args,
 ) -> Result<Combine<'t>, Failure> {
-    if !(EXPERTILE_COMBINE_SUM..=EXPERTILE_COMBINE_UPDATE).contains(&args.mode) {
-        return Err(Failure::value(place.call, "mode", args.mode, "0 to 2"));
-    }
-    if args.mode != EXPERTILE_COMBINE_ADD {
-        place.absent("residual", &args.residual)?;
-    }
     // SAFETY: the caller's contract is the same.
     unsafe {
+        let out = sum(place, args.mode, &args.residual, &args.out)?;
         Ok(Combine {
             expert_out: place.tensor("expert_out", &args.expert_out)?,
             rows: place.tensor("rows", &args.rows)?,
-            out: match args.mode {
-                EXPERTILE_COMBINE_ADD => CombineOut::Add(
-                    place.tensor("residual", &args.residual)?,
-                    place.tensor_mut("out", &args.out)?,
-                ),
-                EXPERTILE_COMBINE_UPDATE => CombineOut::Update(place.tensor_mut("out", &args.out)?),
-                _ => CombineOut::Sum(place.tensor_mut("out", &args.out)?),
-            },
+            out,
         })
     }
 }

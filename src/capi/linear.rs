@@ -50,6 +50,18 @@ unsafe impl Sized32 for expertile_linear_args {}
 
 struct LinearOperator;
 
+pub(super) fn weight_layout(
+    place: Place<'_>,
+    argument: &'static str,
+    value: i32,
+) -> Result<WeightLayout, Failure> {
+    match value {
+        EXPERTILE_WEIGHT_OUT_IN => Ok(WeightLayout::OutIn),
+        EXPERTILE_WEIGHT_IN_OUT => Ok(WeightLayout::InOut),
+        other => Err(Failure::value(place.call, argument, other, "0 or 1")),
+    }
+}
+
 /// # Safety
 ///
 /// As [`Place::tensor_mut`], for each tensor.
@@ -60,11 +72,7 @@ unsafe fn arguments<'t>(
     if !(EXPERTILE_LINEAR_PRODUCT..=EXPERTILE_LINEAR_UPDATE).contains(&args.mode) {
         return Err(Failure::value(place.call, "mode", args.mode, "0 to 2"));
     }
-    let layout = match args.layout {
-        EXPERTILE_WEIGHT_OUT_IN => WeightLayout::OutIn,
-        EXPERTILE_WEIGHT_IN_OUT => WeightLayout::InOut,
-        other => return Err(Failure::value(place.call, "layout", other, "0 or 1")),
-    };
+    let layout = weight_layout(place, "layout", args.layout)?;
     let clamp = match args.has_clamp {
         0 => None,
         1 => Some(args.clamp),

@@ -10,8 +10,10 @@
 mod combine;
 mod device;
 mod dispatch;
+mod grouped_gemm;
 mod layer_norm;
 mod linear;
+mod moe;
 mod norm;
 mod operator;
 mod packet_pack;
@@ -42,6 +44,13 @@ pub use dispatch::{
     expertile_dispatch, expertile_dispatch_args, expertile_dispatch_workspace_bytes,
     expertile_supports_dispatch,
 };
+pub use grouped_gemm::{
+    EXPERTILE_ACTIVATION_CLAMPED_SWIGLU, EXPERTILE_ACTIVATION_GELU_TANH, EXPERTILE_ACTIVATION_SILU,
+    expertile_grouped_gemm_down, expertile_grouped_gemm_down_args,
+    expertile_grouped_gemm_down_workspace_bytes, expertile_grouped_gemm_up,
+    expertile_grouped_gemm_up_args, expertile_grouped_gemm_up_workspace_bytes,
+    expertile_supports_grouped_gemm_down, expertile_supports_grouped_gemm_up,
+};
 pub use layer_norm::{
     expertile_layer_norm, expertile_layer_norm_workspace_bytes, expertile_supports_layer_norm,
 };
@@ -49,6 +58,10 @@ pub use linear::{
     EXPERTILE_LINEAR_ADD, EXPERTILE_LINEAR_PRODUCT, EXPERTILE_LINEAR_UPDATE,
     EXPERTILE_WEIGHT_IN_OUT, EXPERTILE_WEIGHT_OUT_IN, expertile_linear, expertile_linear_args,
     expertile_linear_workspace_bytes, expertile_supports_linear,
+};
+pub use moe::{
+    EXPERTILE_ROUTE_GIVEN, EXPERTILE_ROUTE_ROUTER, expertile_moe, expertile_moe_args,
+    expertile_moe_workspace_bytes, expertile_supports_moe,
 };
 pub use norm::{
     EXPERTILE_RESIDUAL_ADD, EXPERTILE_RESIDUAL_ADD_TO, EXPERTILE_RESIDUAL_NONE,

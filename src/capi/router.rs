@@ -71,7 +71,7 @@ unsafe impl Sized32 for expertile_router_args {}
 struct RouterOperator;
 
 /// A number that is 0 or 1.
-fn flag(place: Place<'_>, argument: &'static str, value: i32) -> Result<bool, Failure> {
+pub(super) fn flag(place: Place<'_>, argument: &'static str, value: i32) -> Result<bool, Failure> {
     match value {
         0 => Ok(false),
         1 => Ok(true),
@@ -79,31 +79,62 @@ fn flag(place: Place<'_>, argument: &'static str, value: i32) -> Result<bool, Fa
     }
 }
 
-/// # Safety
-///
-/// As [`Place::tensor`], for the bias.
-unsafe fn scoring<'t>(
-    place: Place<'_>,
-    args: &expertile_router_args,
-) -> Result<Scoring<'t>, Failure> {
-    let normalize = flag(place, "normalize", args.normalize)?;
-    if args.scoring != EXPERTILE_SCORING_SIGMOID {
-        place.absent("bias", &args.bias)?;
+/// How logits become weights, in numbers.
+pub(super) struct Numbers {
+    pub(super) scoring: i32,
+    pub(super) normalize: i32,
+    pub(super) p_norm: f32,
+    pub(super) scale: f32,
+    pub(super) groups: u32,
+    pub(super) top_groups: u32,
+}
+
+impl Numbers {
+    /// # Safety
+    ///
+    /// As [`Place::tensor`], for the bias.
+    pub(super) unsafe fn scoring<'t>(
+        &self,
+        place: Place<'_>,
+        argument: &'static str,
+        bias: &expertile_tensor,
+    ) -> Result<Scoring<'t>, Failure> {
+        let normalize = flag(place, "normalize", self.normalize)?;
+        if self.scoring != EXPERTILE_SCORING_SIGMOID {
+            place.absent(argument, bias)?;
+        }
+        match self.scoring {
+            EXPERTILE_SCORING_SOFTMAX => {
+                Ok(Scoring::Softmax { p_norm: normalize.then_some(self.p_norm) })
+            }
+            EXPERTILE_SCORING_TOP_K_SOFTMAX if normalize => {
+                let expected = "0, since a softmax is divided already";
+                Err(Failure::value(place.call, "normalize", 1, expected))
+            }
+            EXPERTILE_SCORING_TOP_K_SOFTMAX => Ok(Scoring::TopKSoftmax),
+            EXPERTILE_SCORING_SIGMOID => {
+                // SAFETY: the caller's contract is the same.
+                let bias = unsafe { place.optional(argument, bias)? };
+                Ok(Scoring::Sigmoid { bias, normalize })
+            }
+            other => Err(Failure::value(place.call, "scoring", other, "0 to 2")),
+        }
     }
-    match args.scoring {
-        EXPERTILE_SCORING_SOFTMAX => {
-            Ok(Scoring::Softmax { p_norm: normalize.then_some(args.p_norm) })
+
+    pub(super) fn groups(&self, place: Place<'_>) -> Result<Option<ExpertGroups>, Failure> {
+        match (self.groups, self.top_groups) {
+            (0, 0) => Ok(None),
+            (0, chosen) => {
+                let expected = "0, since there are no groups";
+                Err(Failure::value(place.call, "top_groups", chosen, expected))
+            }
+            (count, chosen) => Ok(Some(ExpertGroups { count, chosen })),
         }
-        EXPERTILE_SCORING_TOP_K_SOFTMAX if normalize => {
-            Err(Failure::value(place.call, "normalize", 1, "0, since a softmax is divided already"))
-        }
-        EXPERTILE_SCORING_TOP_K_SOFTMAX => Ok(Scoring::TopKSoftmax),
-        EXPERTILE_SCORING_SIGMOID => {
-            // SAFETY: the caller's contract is the same.
-            let bias = unsafe { place.optional("bias", &args.bias)? };
-            Ok(Scoring::Sigmoid { bias, normalize })
-        }
-        other => Err(Failure::value(place.call, "scoring", other, "0 to 2")),
+    }
+
+    /// 0 is 1.
+    pub(super) fn scale(&self) -> f32 {
+        if self.scale == 0.0 { 1.0 } else { self.scale }
     }
 }
 
@@ -117,14 +148,15 @@ unsafe fn arguments<'t>(
     if args.reserved != 0 {
         return Err(Failure::value(place.call, "reserved", args.reserved, "0"));
     }
-    let groups = match (args.groups, args.top_groups) {
-        (0, 0) => None,
-        (0, chosen) => {
-            let expected = "0, since there are no groups";
-            return Err(Failure::value(place.call, "top_groups", chosen, expected));
-        }
-        (count, chosen) => Some(ExpertGroups { count, chosen }),
+    let numbers = Numbers {
+        scoring: args.scoring,
+        normalize: args.normalize,
+        p_norm: args.p_norm,
+        scale: args.scale,
+        groups: args.groups,
+        top_groups: args.top_groups,
     };
+    let groups = numbers.groups(place)?;
     let round_logits = flag(place, "round_logits", args.round_logits)?;
     // SAFETY: the caller's contract is the same.
     unsafe {
@@ -148,9 +180,9 @@ unsafe fn arguments<'t>(
         };
         Ok(Router {
             input,
-            scoring: scoring(place, args)?,
+            scoring: numbers.scoring(place, "bias", &args.bias)?,
             groups,
-            scale: if args.scale == 0.0 { 1.0 } else { args.scale },
+            scale: numbers.scale(),
             forced: place.optional("forced", &args.forced)?,
             ids: place.tensor_mut("ids", &args.ids)?,
             weights: place.tensor_mut("weights", &args.weights)?,

@@ -187,6 +187,6 @@ impl Place<'_> {
     }
 }
 
-fn is_absent(tensor: &expertile_tensor) -> bool {
+pub(super) fn is_absent(tensor: &expertile_tensor) -> bool {
     tensor.data.is_null() && tensor.rank == 0 && tensor.dtype == 0
 }

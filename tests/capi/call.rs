@@ -1,10 +1,11 @@
 //! A call of an operator's export with all its arguments, each of which may be made wrong.
 
+use crate::args::Args;
 use crate::scene::{
     END_EXPERT, FIRST_EXPERT, Scene, Spec, combine_specs, dispatch_specs, norm_specs, pack_specs,
     rope_specs, unpack_specs,
 };
-use crate::{linear, router, router_loss};
+use crate::{grouped_gemm, linear, moe, router, router_loss};
 use expertile::capi::*;
 use std::ffi::c_void;
 use std::ptr::{null_mut, without_provenance_mut};
@@ -21,9 +22,36 @@ pub(crate) enum Operator {
     PacketUnpack,
     Router,
     RouterLoss,
+    Up,
+    Down,
+    /// With a router's choice.
+    Moe,
+    /// With ids and weights.
+    MoeGiven,
 }
 
 impl Operator {
+    /// Those of the tensors that it takes as `x`, or as what is most like it.
+    pub(crate) fn dtypes(self) -> &'static [i32] {
+        match self {
+            Operator::Dispatch => &[EXPERTILE_BF16],
+            Operator::Up | Operator::Down | Operator::Moe | Operator::MoeGiven => {
+                &[EXPERTILE_BF16, EXPERTILE_F16]
+            }
+            _ => &[EXPERTILE_BF16, EXPERTILE_F16, EXPERTILE_F32],
+        }
+    }
+
+    /// Its launches here.
+    pub(crate) fn launches(self) -> u64 {
+        match self {
+            Operator::RouterLoss => 2,
+            Operator::Moe => 5,
+            Operator::MoeGiven => 4,
+            _ => 1,
+        }
+    }
+
     pub(crate) fn is_norm(self) -> bool {
         matches!(self, Operator::LayerNorm | Operator::RmsNorm)
     }
@@ -36,7 +64,7 @@ pub(crate) enum Export {
     Run,
 }
 
-pub(crate) const OPERATORS: [Operator; 10] = [
+pub(crate) const OPERATORS: [Operator; 14] = [
     Operator::Rope,
     Operator::LayerNorm,
     Operator::RmsNorm,
@@ -47,6 +75,10 @@ pub(crate) const OPERATORS: [Operator; 10] = [
     Operator::PacketUnpack,
     Operator::Router,
     Operator::RouterLoss,
+    Operator::Up,
+    Operator::Down,
+    Operator::Moe,
+    Operator::MoeGiven,
 ];
 pub(crate) const EXPORTS: [Export; 3] = [Export::Supports, Export::WorkspaceBytes, Export::Run];
 
@@ -61,149 +93,10 @@ pub(crate) fn specs(operator: Operator, dtype: i32) -> Vec<Spec> {
         Operator::PacketUnpack => unpack_specs(dtype),
         Operator::Router => router::specs(dtype),
         Operator::RouterLoss => router_loss::specs(dtype),
-    }
-}
-
-/// The struct of an operator; each begins with its size.
-#[allow(clippy::large_enum_variant)] // a call is copied and changed
-#[derive(Clone, Copy)]
-pub(crate) enum Args {
-    Rope(expertile_rope_args),
-    Norm(expertile_norm_args),
-    Linear(expertile_linear_args),
-    Dispatch(expertile_dispatch_args),
-    Combine(expertile_combine_args),
-    Pack(expertile_packet_pack_args),
-    Unpack(expertile_packet_unpack_args),
-    Router(expertile_router_args),
-    RouterLoss(expertile_router_loss_args),
-}
-
-impl Args {
-    pub(crate) fn tensor(&mut self, place: usize) -> &mut expertile_tensor {
-        match self {
-            Args::Rope(args) => match place {
-                0 => &mut args.qkv,
-                1 => &mut args.positions,
-                2 => &mut args.inv_freq,
-                3 => &mut args.k_cache,
-                4 => &mut args.v_cache,
-                _ => &mut args.slot_mapping,
-            },
-            Args::Norm(args) => match place {
-                0 => &mut args.x,
-                1 => &mut args.residual,
-                2 => &mut args.sum,
-                3 => &mut args.weight,
-                _ => &mut args.out,
-            },
-            Args::Linear(args) => linear::tensor(args, place),
-            Args::Dispatch(args) => match place {
-                0 => &mut args.ids,
-                1 => &mut args.pairs,
-                2 => &mut args.rows,
-                3 => &mut args.offsets,
-                4 => &mut args.counts,
-                5 => &mut args.tiles,
-                _ => &mut args.tile_count,
-            },
-            Args::Combine(args) => match place {
-                0 => &mut args.expert_out,
-                1 => &mut args.rows,
-                2 => &mut args.residual,
-                _ => &mut args.out,
-            },
-            Args::Pack(args) => match place {
-                0 => &mut args.x,
-                1 => &mut args.ids,
-                2 => &mut args.weights,
-                3 => &mut args.pairs,
-                4 => &mut args.offsets,
-                _ => &mut args.packets,
-            },
-            Args::Unpack(args) => match place {
-                0 => &mut args.packets,
-                1 => &mut args.x,
-                2 => &mut args.ids,
-                3 => &mut args.weights,
-                _ => &mut args.pairs,
-            },
-            Args::Router(args) => router::tensor(args, place),
-            Args::RouterLoss(args) => router_loss::tensor(args, place),
-        }
-    }
-
-    /// Where the struct is, and its bytes.
-    fn place(&self) -> (*const u64, usize) {
-        match self {
-            Args::Rope(args) => ((&raw const *args).cast(), size_of_val(args)),
-            Args::Norm(args) => ((&raw const *args).cast(), size_of_val(args)),
-            Args::Linear(args) => ((&raw const *args).cast(), size_of_val(args)),
-            Args::Dispatch(args) => ((&raw const *args).cast(), size_of_val(args)),
-            Args::Combine(args) => ((&raw const *args).cast(), size_of_val(args)),
-            Args::Pack(args) => ((&raw const *args).cast(), size_of_val(args)),
-            Args::Unpack(args) => ((&raw const *args).cast(), size_of_val(args)),
-            Args::Router(args) => ((&raw const *args).cast(), size_of_val(args)),
-            Args::RouterLoss(args) => ((&raw const *args).cast(), size_of_val(args)),
-        }
-    }
-
-    pub(crate) fn size(&self) -> usize {
-        self.place().1
-    }
-
-    pub(crate) fn struct_size(&mut self) -> &mut u32 {
-        match self {
-            Args::Rope(args) => &mut args.struct_size,
-            Args::Norm(args) => &mut args.struct_size,
-            Args::Linear(args) => &mut args.struct_size,
-            Args::Dispatch(args) => &mut args.struct_size,
-            Args::Combine(args) => &mut args.struct_size,
-            Args::Pack(args) => &mut args.struct_size,
-            Args::Unpack(args) => &mut args.struct_size,
-            Args::Router(args) => &mut args.struct_size,
-            Args::RouterLoss(args) => &mut args.struct_size,
-        }
-    }
-
-    pub(crate) fn rope(&mut self) -> &mut expertile_rope_args {
-        let Args::Rope(args) = self else { panic!("not rope's") };
-        args
-    }
-
-    pub(crate) fn norm(&mut self) -> &mut expertile_norm_args {
-        let Args::Norm(args) = self else { panic!("not a norm's") };
-        args
-    }
-
-    pub(crate) fn dispatch(&mut self) -> &mut expertile_dispatch_args {
-        let Args::Dispatch(args) = self else { panic!("not dispatch's") };
-        args
-    }
-
-    pub(crate) fn combine(&mut self) -> &mut expertile_combine_args {
-        let Args::Combine(args) = self else { panic!("not combine's") };
-        args
-    }
-
-    /// Of a packet's operators, router_loss and linear.
-    pub(crate) fn reserved(&mut self) -> &mut u32 {
-        match self {
-            Args::RouterLoss(args) => &mut args.reserved,
-            Args::Linear(args) => &mut args.reserved,
-            Args::Pack(args) => &mut args.reserved,
-            Args::Unpack(args) => &mut args.reserved,
-            _ => panic!("has none, or another"),
-        }
-    }
-
-    /// As bytes in memory of exactly the size that the struct states, if that is less than it has.
-    fn stored(&self) -> Vec<u64> {
-        let ((start, size), mut copy) = (self.place(), *self);
-        let stated = *copy.struct_size();
-        let words = size.min(stated as usize).div_ceil(8).max(1);
-        // SAFETY: the struct is aligned to 8 and has at least as many whole words.
-        unsafe { std::slice::from_raw_parts(start, words) }.to_vec()
+        Operator::Up => grouped_gemm::up_specs(dtype),
+        Operator::Down => grouped_gemm::down_specs(dtype),
+        Operator::Moe => moe::specs(dtype, false),
+        Operator::MoeGiven => moe::specs(dtype, true),
     }
 }
 
@@ -320,9 +213,15 @@ impl Call {
             }),
             Operator::Router => Args::Router(router::args(t)),
             Operator::RouterLoss => Args::RouterLoss(router_loss::args(t)),
+            Operator::Up => Args::Up(grouped_gemm::up_args(t)),
+            Operator::Down => Args::Down(grouped_gemm::down_args(t)),
+            Operator::Moe => Args::Moe(moe::args(t, false)),
+            Operator::MoeGiven => Args::Moe(moe::args(t, true)),
         };
         let (workspace, workspace_bytes) = match operator {
             Operator::RouterLoss => (scene.workspace(), router_loss::workspace_bytes()),
+            Operator::Moe => (scene.workspace(), moe::workspace_bytes(scene, false)),
+            Operator::MoeGiven => (scene.workspace(), moe::workspace_bytes(scene, true)),
             _ => (0, 0),
         };
         Call {
@@ -433,6 +332,19 @@ impl Call {
                     expertile_router_loss_workspace_bytes,
                     expertile_router_loss
                 ),
+                Operator::Up => of!(
+                    expertile_supports_grouped_gemm_up,
+                    expertile_grouped_gemm_up_workspace_bytes,
+                    expertile_grouped_gemm_up
+                ),
+                Operator::Down => of!(
+                    expertile_supports_grouped_gemm_down,
+                    expertile_grouped_gemm_down_workspace_bytes,
+                    expertile_grouped_gemm_down
+                ),
+                Operator::Moe | Operator::MoeGiven => {
+                    of!(expertile_supports_moe, expertile_moe_workspace_bytes, expertile_moe)
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::bad::ABSENT;
 use crate::call::{Call, Export, OPERATORS, Operator, specs};
 use crate::scene::{END_EXPERT, FIRST_EXPERT, Scene, Spec, last_error};
 use crate::simulator::{Calls, Simulator, devices};
-use crate::{linear, router, router_loss};
+use crate::{grouped_gemm, linear, moe, router, router_loss};
 use expertile::capi::*;
 use expertile::{
     Combine, CombineOut, Device, Dispatch, Dtype, Graph, Norm, PacketPack, PacketUnpack, Pairing,
@@ -66,6 +66,10 @@ fn options(operator: Operator) -> Vec<fn(&mut Call)> {
         Operator::Linear => return linear::options(),
         Operator::Router => return router::options(),
         Operator::RouterLoss => return router_loss::options(),
+        Operator::Up => return grouped_gemm::up_options(),
+        Operator::Down => return grouped_gemm::down_options(),
+        Operator::Moe => return moe::options(),
+        Operator::MoeGiven => return moe::given_options(),
         _ => {}
     }
     vec![
@@ -90,14 +94,14 @@ fn options(operator: Operator) -> Vec<fn(&mut Call)> {
 /// The same call in Rust.
 fn in_rust(call: &mut Call, dtype: Dtype, scene: &Scene) {
     let (device, stream, operator) = (scene.stream.device(), &scene.stream, call.operator);
-    if operator == Operator::Router {
-        return router::in_rust(call, scene);
-    }
-    if operator == Operator::Linear {
-        return linear::in_rust(call, dtype, scene);
-    }
-    if operator == Operator::RouterLoss {
-        return router_loss::in_rust(call, dtype, scene);
+    match operator {
+        Operator::Router => return router::in_rust(call, scene),
+        Operator::Linear => return linear::in_rust(call, dtype, scene),
+        Operator::RouterLoss => return router_loss::in_rust(call, dtype, scene),
+        Operator::Up => return grouped_gemm::up_in_rust(call, scene),
+        Operator::Down => return grouped_gemm::down_in_rust(call, scene),
+        Operator::Moe | Operator::MoeGiven => return moe::in_rust(call, scene),
+        _ => {}
     }
     let specs = specs(operator, if dtype == Dtype::F32 { EXPERTILE_F32 } else { EXPERTILE_BF16 });
     let extents =
@@ -210,9 +214,7 @@ fn c_and_rust_give_the_same_bits() {
     for device in devices() {
         for operator in OPERATORS {
             let mut seen = Vec::new();
-            // Of dispatch there is one.
-            let dtypes = if operator == Operator::Dispatch { &DTYPES[..1] } else { &DTYPES };
-            for &(dtype, rust_dtype) in dtypes {
+            for &(dtype, rust_dtype) in &DTYPES[..operator.dtypes().len()] {
                 let mut scene = Scene::new(&device, &specs(operator, dtype));
                 for (option, change) in options(operator).into_iter().enumerate() {
                     let name = format!("{device}: {operator:?}, dtype {dtype}, option {option}");
@@ -256,8 +258,7 @@ fn a_run_is_its_launches_and_allocates_nothing() {
                     Platform::Hip => Some("hipGetStreamDeviceId"),
                     _ => Some("cuStreamGetCtx"),
                 };
-                let launches = if operator == Operator::RouterLoss { 2 } else { 1 };
-                let mut expected = vec![(launch_call(platform), launches)];
+                let mut expected = vec![(launch_call(platform), operator.launches())];
                 expected.extend(asks.map(|name| (name, 1)));
                 expected.sort_unstable();
                 let mut made = after.since(&before.0);
@@ -305,11 +306,14 @@ fn without_tokens_nothing_is_launched() {
             Operator::RouterLoss,
         ];
         for operator in OPERATORS.into_iter().filter(|operator| !few.contains(operator)) {
-            let scene = Scene::new(&device, &specs(operator, EXPERTILE_F32));
-            let mut call = Call::new(operator, Export::Run, EXPERTILE_F32, false, &scene);
-            for place in 0..specs(operator, EXPERTILE_F32).len() {
+            let dtype = *operator.dtypes().last().unwrap();
+            let scene = Scene::new(&device, &specs(operator, dtype));
+            let mut call = Call::new(operator, Export::Run, dtype, false, &scene);
+            let is_product = matches!(operator, Operator::Up | Operator::Down);
+            let rows = if is_product { grouped_gemm::ROWS } else { crate::scene::TOKENS };
+            for place in 0..specs(operator, dtype).len() {
                 let tensor = call.args.tensor(place);
-                if tensor.shape[0] == crate::scene::TOKENS && tensor.rank != 4 {
+                if tensor.shape[0] == rows && tensor.rank != 4 {
                     (tensor.shape[0], tensor.data) = (0, std::ptr::null_mut());
                 }
             }

@@ -23,6 +23,8 @@ fn the_header_is_up_to_date() {
         "packet_unpack",
         "router",
         "router_loss",
+        "grouped_gemm",
+        "moe",
     ];
     for file in ["version", "status", "text", "device", "tensor"].iter().chain(&operators) {
         builder = builder.with_src(folder.join(format!("{file}.rs")));

@@ -1,7 +1,8 @@
 //! `linear`: its tensors, its options, and the same call in Rust.
 
+use crate::args::Args;
 use crate::bad::ABSENT;
-use crate::call::{Args, Call};
+use crate::call::Call;
 use crate::scene::{HIDDEN, Scene, Spec, TOKENS};
 use expertile::capi::*;
 use expertile::{Dtype, Linear, LinearOut, Tensor, TensorMut, WeightLayout, linear};

@@ -2,14 +2,17 @@
 //! ask, and `EXPERTILE_REQUIRE=simulated` makes that a failure.
 
 mod allocations;
+mod args;
 mod bad;
 mod call;
 mod calls;
+mod grouped_gemm;
 mod header;
 mod install;
 mod linear;
 #[path = "../shared/linked.rs"]
 mod linked;
+mod moe;
 mod python;
 mod router;
 mod router_loss;

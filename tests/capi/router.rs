@@ -1,7 +1,8 @@
 //! `router`: its tensors, its options, the same call in Rust, and its wrong numbers.
 
+use crate::args::Args;
 use crate::bad::ABSENT;
-use crate::call::{Args, Call};
+use crate::call::Call;
 use crate::scene::{Scene, Spec, TOKENS};
 use expertile::capi::*;
 use expertile::{Dtype, ExpertGroups, Router, RouterInput, Scoring, Tensor, TensorMut, router};

@@ -1,6 +1,7 @@
 //! `router_loss`: its tensors, its options, and the same call in Rust.
 
-use crate::call::{Args, Call};
+use crate::args::Args;
+use crate::call::Call;
 use crate::scene::{Scene, Spec, TOKENS, TOP_K};
 use expertile::capi::*;
 use expertile::{

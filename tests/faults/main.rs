@@ -4,6 +4,7 @@
 //! On a real driver, and without one, these tests have nothing to do; `EXPERTILE_REQUIRE=simulated`
 //! makes that a failure.
 
+mod experts;
 mod lost;
 mod matrix;
 mod operations;

@@ -1,5 +1,6 @@
 //! Every operation of the crate that a driver takes part in, and what they work on.
 
+use crate::experts::Layer;
 use crate::router::Route;
 use crate::router_loss::Loss;
 use crate::routing::Routing;
@@ -29,6 +30,7 @@ pub(crate) struct Scene {
     /// Of one launch of the router, and of two.
     routes: [Route; 2],
     loss: Loss,
+    layer: Layer,
     numbers: [Buffer; 2],
 }
 
@@ -50,6 +52,7 @@ impl Scene {
         let routings = [Routing::new(&stream, TOKENS)?, Routing::new(&stream, 1030)?];
         let routes = [Route::new(&stream, 16)?, Route::new(&stream, 70)?];
         let loss = Loss::new(&stream)?;
+        let layer = Layer::new(&stream)?;
         stream.synchronize()?;
         Ok(Scene {
             platform,
@@ -61,6 +64,7 @@ impl Scene {
             routings,
             routes,
             loss,
+            layer,
             numbers,
         })
     }
@@ -70,6 +74,7 @@ impl Scene {
         self.routings.iter_mut().try_for_each(|routing| routing.reset(&self.stream))?;
         self.routes.iter_mut().try_for_each(|route| route.reset(&self.stream))?;
         self.loss.reset(&self.stream)?;
+        self.layer.reset(&self.stream)?;
         self.operands.reset(&self.stream)
     }
 
@@ -88,6 +93,7 @@ impl Scene {
             outputs.extend(route.outputs(&self.stream)?);
         }
         outputs.extend(self.loss.outputs(&self.stream)?);
+        outputs.extend(self.layer.outputs(&self.stream)?);
         Ok(outputs)
     }
 }
@@ -198,8 +204,8 @@ fn operation(name: &'static str, run: fn(&mut Scene) -> Result<Made>) -> Operati
     Operation { name, run }
 }
 
-/// Those that launch one kernel each, and three that launch two.
-pub(crate) const OPERATORS: [&str; 12] = [
+/// Those that launch one kernel each, three that launch two, and one that launches five.
+pub(crate) const OPERATORS: [&str; 15] = [
     "rope",
     "layer_norm",
     "rms_norm",
@@ -212,6 +218,9 @@ pub(crate) const OPERATORS: [&str; 12] = [
     "router",
     "router twice",
     "router_loss",
+    "grouped_gemm_up",
+    "grouped_gemm_down",
+    "moe",
 ];
 
 /// Those that ask a driver nothing.
@@ -284,5 +293,8 @@ pub(crate) fn operations() -> Vec<Operation> {
         operation("router", |scene| scene.routes[0].route(&scene.stream).and_then(made)),
         operation("router twice", |scene| scene.routes[1].route(&scene.stream).and_then(made)),
         operation("router_loss", |scene| scene.loss.ask(&scene.stream).and_then(made)),
+        operation("grouped_gemm_up", |scene| scene.layer.up(&scene.stream).and_then(made)),
+        operation("grouped_gemm_down", |scene| scene.layer.down(&scene.stream).and_then(made)),
+        operation("moe", |scene| scene.layer.whole(&scene.stream).and_then(made)),
     ]
 }

@@ -140,9 +140,12 @@ fn path(device: &Device, few: bool) -> Path {
             features: 64,
             products: |rows, k| 4 * rows.div_ceil(16) * 8 * k.div_ceil(128),
         },
-        (_, false) => {
-            Path { rows: 256, features: 256, products: |_, k| 8 * 8 * 4 * 4 * k.div_ceil(64) }
-        }
+        // Waves with no row multiply nothing.
+        (_, false) => Path {
+            rows: 256,
+            features: 256,
+            products: |rows, k| 4 * rows.div_ceil(128) * 8 * 4 * 4 * k.div_ceil(64),
+        },
     }
 }
 

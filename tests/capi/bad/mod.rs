@@ -9,7 +9,7 @@ use crate::call::{Call, EXPORTS, Export, OPERATORS, specs};
 use crate::calls::launches;
 use crate::scene::{Handle, Scene, last_error};
 use crate::simulator::{Simulator, all_devices};
-use expertile::capi::{EXPERTILE_BF16, EXPERTILE_F16, EXPERTILE_F32, EXPERTILE_OK};
+use expertile::capi::EXPERTILE_OK;
 use expertile::{Device, Platform};
 pub(crate) use tensors::ABSENT;
 
@@ -68,7 +68,7 @@ fn refuse(simulator: &Simulator, device: &Device, others: &[&Device], seen: &mut
         (handle, other.stream().unwrap())
     });
     for operator in OPERATORS {
-        for dtype in [EXPERTILE_BF16, EXPERTILE_F16, EXPERTILE_F32] {
+        for &dtype in operator.dtypes() {
             let scene = Scene::new(device, &specs(operator, dtype));
             for export in EXPORTS {
                 let base = |stated| Call::new(operator, export, dtype, stated, &scene);

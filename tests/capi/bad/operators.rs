@@ -3,7 +3,7 @@
 use super::Case;
 use crate::call::{Call, Export, Operator, Pointer};
 use crate::scene::{END_EXPERT, FIRST_EXPERT, Handle};
-use crate::{linear, router};
+use crate::{grouped_gemm, linear, moe, router};
 use expertile::Stream;
 use expertile::capi::*;
 use std::fmt::Display;
@@ -93,7 +93,8 @@ impl Cases<'_> {
             return;
         }
         self.add("workspace", "null", 0, EXPERTILE_NULL_POINTER, |c| c.workspace = null_mut());
-        for off in 1..4 {
+        let is_moe = matches!(self.base.operator, Operator::Moe | Operator::MoeGiven);
+        for off in 1..if is_moe { 16 } else { 4 } {
             self.add("workspace", "misaligned", off, EXPERTILE_INVALID_VALUE, |c| {
                 c.workspace = c.workspace.wrapping_byte_add(off);
             });
@@ -193,12 +194,7 @@ impl Cases<'_> {
 
     fn linear(&mut self) {
         self.reserved();
-        for (argument, change, last) in linear::ENUMERATIONS {
-            for value in out_of(0, last) {
-                let change = |call: &mut Call| change(call, value);
-                self.add(argument, "enum", value, EXPERTILE_INVALID_VALUE, change);
-            }
-        }
+        self.numbers(&linear::ENUMERATIONS, &[]);
         for mode in [EXPERTILE_LINEAR_PRODUCT, EXPERTILE_LINEAR_UPDATE] {
             self.add("mode", "unused tensor", mode, EXPERTILE_INVALID_VALUE, |c| {
                 linear::of(c).mode = mode;
@@ -220,14 +216,14 @@ impl Cases<'_> {
         }
     }
 
-    fn router(&mut self) {
-        for (argument, change, last) in router::ENUMERATIONS {
-            for value in out_of(0, last) {
+    fn numbers(&mut self, enumerations: &[linear::Enumeration], wrong: &[router::Wrong]) {
+        for (argument, change, last) in enumerations {
+            for value in out_of(0, *last) {
                 let change = |call: &mut Call| change(call, value);
                 self.add(argument, "enum", value, EXPERTILE_INVALID_VALUE, change);
             }
         }
-        for (argument, value, change, status) in router::WRONG {
+        for (argument, value, change, status) in wrong {
             self.add(argument, "out of range", value, *status, change);
         }
     }
@@ -244,7 +240,20 @@ pub(super) fn cases(base: &Call, other: Option<&(Handle, Stream)>) -> Vec<Case> 
         Operator::Dispatch => cases.dispatch(),
         Operator::Combine => cases.combine(),
         Operator::PacketPack | Operator::PacketUnpack | Operator::RouterLoss => cases.reserved(),
-        Operator::Router => cases.router(),
+        Operator::Router => cases.numbers(&router::ENUMERATIONS, router::WRONG),
+        Operator::Up => {
+            cases.reserved();
+            cases.numbers(grouped_gemm::UP_ENUMERATIONS, grouped_gemm::UP_WRONG);
+        }
+        Operator::Down => {
+            cases.numbers(grouped_gemm::DOWN_ENUMERATIONS, grouped_gemm::DOWN_WRONG);
+        }
+        Operator::Moe | Operator::MoeGiven => {
+            let is_given = base.operator == Operator::MoeGiven;
+            cases.reserved();
+            cases.numbers(moe::ENUMERATIONS, moe::WRONG);
+            cases.numbers(&[], if is_given { moe::GIVEN_WRONG } else { moe::ROUTER_WRONG });
+        }
     }
     cases.cases
 }

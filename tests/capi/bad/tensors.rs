@@ -39,6 +39,12 @@ impl Cases {
             (Operator::Dispatch | Operator::PacketPack, "ids") => true,
             (Operator::Combine, "expert_out" | "rows") | (Operator::Linear, "weight") => true,
             (Operator::Router, "weight" | "ids") | (Operator::RouterLoss, "logits") => true,
+            (Operator::Up | Operator::Down, "out" | "offsets") | (Operator::Down, "weights") => {
+                true
+            }
+            (Operator::Moe, "router_weight" | "gate") | (Operator::MoeGiven, "ids" | "gate") => {
+                true
+            }
             (_, name) => ["qkv", "k_cache", "x"].contains(&name),
         }
     }
@@ -51,8 +57,8 @@ impl Cases {
     /// The tensor whose type decides which kernel is wanted.
     fn chooses(&self, base: &Call) -> bool {
         match base.operator {
-            // The router compares the types of h and weight first, linear those of x and weight.
-            Operator::Dispatch | Operator::Router | Operator::Linear => false,
+            // The router, and so moe, compares the types of h and weight first, linear those of x and weight.
+            Operator::Dispatch | Operator::Router | Operator::Linear | Operator::Moe => false,
             Operator::PacketUnpack => self.spec.name == "x",
             _ => self.place == 0,
         }
@@ -63,11 +69,12 @@ impl Cases {
             return;
         }
         self.add(base, "data", "null", 0, EXPERTILE_NULL_POINTER, |t| t.data = null_mut());
+        let is_product = matches!(base.operator, Operator::Up | Operator::Down);
         let alignment = match self.spec.name {
+            "bias" if is_product => 16,
             "positions" | "ids" | "pairs" | "rows" | "offsets" | "counts" | "tile_count"
-            | "weights" | "bias" | "forced" | "probabilities" | "losses" | "mean_probabilities" => {
-                4
-            }
+            | "weights" | "bias" | "router_bias" | "forced" | "probabilities" | "losses"
+            | "mean_probabilities" => 4,
             "logits" => bytes_of(self.spec.dtype) as usize,
             "slot_mapping" | "tiles" => 8,
             _ => 16,
@@ -93,6 +100,7 @@ impl Cases {
             }
             let status = match dtype {
                 EXPERTILE_I32 | EXPERTILE_I64 if chooses => EXPERTILE_UNSUPPORTED,
+                EXPERTILE_F32 if chooses && multiplies(base.operator) => EXPERTILE_UNSUPPORTED,
                 _ => VALUE,
             };
             self.add(base, "dtype", "wrong type", dtype, status, |t| t.dtype = dtype);
@@ -126,6 +134,9 @@ impl Cases {
             return Some(VALUE);
         }
         let unsupported = Some(EXPERTILE_UNSUPPORTED);
+        if multiplies(base.operator) {
+            return status_of_product(base.operator, self.spec.name, dimension, extent, elements);
+        }
         match (base.operator, self.spec.name, dimension) {
             // Any number of query heads is right that leaves room for keys and values.
             (_, "qkv", 1) => match extent {
@@ -252,6 +263,41 @@ pub(super) fn cases(dense: Call, stated: Call, dtype: i32) -> Vec<Case> {
         traces(&right, *place, &format!("{name}, unused"), "", &mut all);
     }
     all
+}
+
+/// The operators of which a product of experts is a part, of bf16 or f16.
+fn multiplies(operator: Operator) -> bool {
+    matches!(operator, Operator::Up | Operator::Down | Operator::Moe | Operator::MoeGiven)
+}
+
+/// As [`Cases::status_of_extent`], of extents that any tensor may have.
+fn status_of_product(
+    operator: Operator,
+    name: &str,
+    dimension: usize,
+    extent: u64,
+    elements: u128,
+) -> Option<i32> {
+    let taken = match (operator, name, dimension) {
+        // Features of x, or of what a product gives.
+        (Operator::Up | Operator::Down, "x" | "out", 1)
+        | (Operator::MoeGiven, "x", 1)
+        | (Operator::Moe | Operator::MoeGiven, "gate", 1) => {
+            extent > 0 && extent.is_multiple_of(8) && extent < 1 << 30
+        }
+        (Operator::Up, "out", 0) | (Operator::Down, "x", 0) => extent < 1 << 31,
+        (Operator::Up | Operator::Down, "offsets", 0) => (2..=257).contains(&extent),
+        // Any number of tokens is right, and of weights, as far as there are kernels.
+        (Operator::Up, "x", 0) if extent < 1 << 31 => return None,
+        (Operator::Down, "weights", _) if elements < 1 << 31 => return None,
+        (Operator::Up, "x", 0) | (Operator::Down, "weights", _) => false,
+        // Pairs are two of a token.
+        (Operator::Moe, "x", 0) => extent < 1 << 30,
+        // The local experts are the second and third.
+        (Operator::Moe, "router_weight", 0) if extent < 3 => return Some(VALUE),
+        _ => true,
+    };
+    Some(if taken { EXPERTILE_SHAPE } else { EXPERTILE_UNSUPPORTED })
 }
 
 type Change = fn(&mut expertile_tensor);
