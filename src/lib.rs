@@ -50,6 +50,7 @@ mod dtype;
 mod error;
 mod graph;
 mod grouped_gemm;
+mod grouped_gemm_call;
 mod grouped_gemm_plan;
 #[cfg(feature = "hip")]
 mod hip;
@@ -207,8 +208,24 @@ pub fn dbrx_plans(
         linear_plan::plan(extents, device).map(|plan| (plan.source.entries[0], plan.geometry))
     });
     let linear = if let [Some(few), Some(many)] = linear { Some([few, many]) } else { None };
-    [("combine", combine), ("dispatch", dispatch), ("layer_norm", norm(layer_norm::ENTRIES[0]))]
+    // The first product of the experts, likewise.
+    let grouped_gemm = [1, 4096].map(|tokens: u32| {
+        let extents = grouped_gemm_plan::Extents {
+            rows: 4 * tokens,
+            experts: 16,
+            in_features: 6144,
+            out_features: 10_752,
+            product: grouped_gemm_plan::Product::Up,
+        };
+        let plan = grouped_gemm_plan::plan(extents, device);
+        plan.map(|plan| (plan.source.entries[0], plan.geometry))
+    });
+    let grouped_gemm =
+        if let [Some(few), Some(many)] = grouped_gemm { Some([few, many]) } else { None };
+    [("combine", combine), ("dispatch", dispatch)]
         .into_iter()
+        .chain(grouped_gemm.map(|grouped_gemm| ("grouped_gemm", grouped_gemm)))
+        .chain([("layer_norm", norm(layer_norm::ENTRIES[0]))])
         .chain(linear.map(|linear| ("linear", linear)))
         .chain([
             ("packet", packet),

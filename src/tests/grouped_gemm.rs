@@ -324,6 +324,11 @@ pub(crate) fn able() -> impl Iterator<Item = &'static Device> {
 
 #[test]
 fn grouped_gemm_matches_reference() {
+    // Whatever is drawn, each image has a case.
+    for counts in [&[3, 0, 2][..], &[70]] {
+        let case = plain(Product::Down { is_nn: true }, counts, 9, 10);
+        check(&case).unwrap_or_else(|error| panic!("{error}"));
+    }
     let config = Config { cases: cases(), failure_persistence: None, ..Config::default() };
     let run = |case: Case| check(&case).map_err(TestCaseError::fail);
     if let Err(error) = TestRunner::new(config).run(&case(), run) {

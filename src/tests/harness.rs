@@ -185,9 +185,8 @@ impl<T: Element + PartialEq + std::fmt::Debug> Fenced<T> {
 struct Tally {
     /// The worst error, in units of its bound.
     worst: f64,
-    cases: u64,
-    /// The fields of a record's line that say what and where.
-    subject: String,
+    /// The cases of each image, by the fields of a record's line that say what and where.
+    cases: BTreeMap<String, u64>,
 }
 
 static TALLIES: Mutex<BTreeMap<String, Tally>> = Mutex::new(BTreeMap::new());
@@ -223,11 +222,8 @@ pub(crate) fn close<T: Float>(
 pub(crate) fn count_case(name: &str, operator: &str, dtype: impl Display, device: &Device) {
     let mut tallies = TALLIES.lock().unwrap_or_else(PoisonError::into_inner);
     let tally = tallies.entry(name.to_owned()).or_default();
-    tally.cases += 1;
-    if tally.subject.is_empty() {
-        tally.subject =
-            format!(r#""operator":"{operator}","dtype":"{dtype}",{}"#, describe(device));
-    }
+    let subject = format!(r#""operator":"{operator}","dtype":"{dtype}",{}"#, describe(device));
+    *tally.cases.entry(subject).or_default() += 1;
 }
 
 /// A device as the fields of a record's line.
@@ -244,15 +240,14 @@ pub(crate) fn report(operator: &str) {
     let prefix = format!("{operator} ");
     let mut tallies = TALLIES.lock().unwrap_or_else(PoisonError::into_inner);
     for (name, tally) in tallies.iter_mut().filter(|(name, _)| name.starts_with(&prefix)) {
-        let Tally { worst, cases, subject } = tally;
-        println!("{name}: worst error / bound {worst:.3} in {cases} cases");
-        if *cases > 0 {
+        let (worst, cases) = (std::mem::take(&mut tally.worst), std::mem::take(&mut tally.cases));
+        let count: u64 = cases.values().sum();
+        println!("{name}: worst error / bound {worst:.3} in {count} cases");
+        for (subject, cases) in cases {
             let line =
                 format!(r#"{{{subject},"cases":{cases},"worst":{worst:.6},"seed":{seed:?}}}"#);
             record("properties.jsonl", &line);
         }
-        // What was reported is not counted again.
-        (tally.worst, tally.cases) = (0.0, 0);
     }
 }
 

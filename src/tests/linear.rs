@@ -329,6 +329,10 @@ pub(crate) fn rounded<Out: Float>(want: f64, residual: f64, error: f64) -> f64 {
 
 #[test]
 fn linear_matches_reference() {
+    // Whatever is drawn, each image has a case.
+    for tokens in [3, 70] {
+        check(&plain(tokens, 9, 10)).unwrap_or_else(|error| panic!("{error}"));
+    }
     let config = Config { cases: cases(), failure_persistence: None, ..Config::default() };
     let run = |case: Case| check(&case).map_err(TestCaseError::fail);
     if let Err(error) = TestRunner::new(config).run(&case(), run) {

@@ -204,6 +204,8 @@ fn the_whole_kit_runs_on_amd_devices() {
     for operator in [
         "combine",
         "dispatch",
+        "grouped_gemm",
+        "grouped_gemm_rows",
         "layer_norm",
         "linear",
         "linear_rows",
