@@ -112,7 +112,8 @@ impl<T: Float> Wanted<'_, T> {
                 return (activation.apply_f32(one.value as f32, up.value as f32).into(), 0.0);
             }
             let want = activation.apply(one.value, up.value);
-            return (want, if want.is_finite() { activated(one, up, want) } else { 0.0 });
+            let [gate, up] = clamped(self.case.activation, one, up);
+            return (want, if want.is_finite() { activated(gate, up, want) } else { 0.0 });
         }
         if !self.case.weighted {
             return (one.value, if whole { 0.0 } else { one.error });
@@ -125,6 +126,18 @@ impl<T: Float> Wanted<'_, T> {
         let error = one.error * f64::from(weight).abs();
         (want, if want.is_finite() { error + UNIT_F32 * (want.abs() + error) } else { 0.0 })
     }
+}
+
+/// The sums that go on from the clamps of an activation: infinite ones become finite.
+fn clamped(activation: Activation, gate: Sum, up: Sum) -> [Sum; 2] {
+    let limit = match activation {
+        Activation::ClampedSwiglu { limit, .. } => f64::from(limit),
+        _ => f64::INFINITY,
+    };
+    [
+        Sum { value: gate.value.min(limit), ..gate },
+        Sum { value: up.value.clamp(-limit, limit), ..up },
+    ]
 }
 
 /// What the f32 activation of sums that may be off leaves.
