@@ -10,11 +10,11 @@
 // and returns at once: it neither allocates nor waits, on the device or the host, and may be captured into a
 // graph. `stream` is a CUstream (cudaStream_t) of the device's primary context or a hipStream_t, and stays the
 // caller's; null is the default stream. Memory stays the caller's too: it must be valid until the launch is
-// done on the device, and no tensor that is written may overlap another. Addresses are multiples of 16 bytes;
-// of whole numbers, of weights of slots, of what router_loss and router take and give, but for the latter's h
-// and weight, they are multiples of their elements, of tiles of 8; of a router's bias in moe too, and of any
-// workspace but moe's, 4. What the library cannot see, it cannot refuse: an address that is no memory of the
-// device, a tensor longer than its memory, a stream that is destroyed.
+// done on the device, and no tensor that is written may overlap another. Addresses are multiples of 16 bytes,
+// and so is that of moe's workspace; of whole numbers, of weights of slots, of what router_loss and router take
+// and give, but for the latter's h and weight, and of moe's router_bias they are multiples of their elements,
+// of tiles of 8, of other workspaces of 4. What the library cannot see, it cannot refuse: an address that is no
+// memory of the device, a tensor longer than its memory, a stream that is destroyed.
 //
 // Structs begin with `struct_size`, the caller's sizeof; sizes of other versions of this header are
 // EXPERTILE_STRUCT_SIZE. Fields not mentioned in an initialiser are 0, their default.
