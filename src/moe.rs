@@ -237,6 +237,9 @@ impl Workspace<'_> {
 fn prepare(arguments: &Moe<'_>, device: &DeviceInfo) -> Result<(MoeExtents, Parts)> {
     let extents = extents(arguments)?;
     let parts = parts(device, &extents);
+    if let Route::Router { weight, .. } = &arguments.route {
+        weight.layout.check_shape("moe", "weight", &[extents.experts, extents.hidden])?;
+    }
     if parts.end >= 1 << 62 {
         let found = format!("a workspace of {} bytes", parts.end);
         return Err(Error::unsupported("moe", found, "less than 2^62"));

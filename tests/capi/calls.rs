@@ -226,7 +226,8 @@ fn c_and_rust_give_the_same_bits() {
                     in_rust(&mut call, rust_dtype, &scene);
                     assert!(from_c == scene.contents(), "{name}");
                     scene.restore();
-                    assert!(!seen.contains(&from_c), "{name}: the option changes nothing");
+                    let same = seen.iter().position(|other| *other == from_c);
+                    assert_eq!(same, None, "{name}: the option changes nothing of this one");
                     seen.push(from_c);
                 }
             }
@@ -262,6 +263,8 @@ fn a_run_is_its_launches_and_allocates_nothing() {
                 expected.extend(asks.map(|name| (name, 1)));
                 expected.sort_unstable();
                 let mut made = after.since(&before.0);
+                // Maps of tiles are made by the host, for each call.
+                made.retain(|(name, _)| *name != "cuTensorMapEncodeTiled");
                 made.sort_unstable();
                 assert_eq!(made, expected, "{device}: {operator:?}");
             }

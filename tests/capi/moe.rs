@@ -155,7 +155,8 @@ pub(crate) fn options() -> Vec<fn(&mut Call)> {
             softmax(call, 0, 0.0);
             (of(call).scoring, of(call).scale) = (EXPERTILE_SCORING_TOP_K_SOFTMAX, -1.0);
         },
-        |call| of(call).normalize = 0,
+        // Of one sigmoid that is 1 and others that are 0 the sum is 1.
+        |call| (of(call).normalize, of(call).scale) = (0, 0.5),
         |call| of(call).router_bias = ABSENT,
         |call| (of(call).groups, of(call).top_groups) = (2, 1),
         |call| of(call).scale = 2.5,
