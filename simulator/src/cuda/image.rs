@@ -1,7 +1,8 @@
 //! What a caller hands over to be loaded: a fat binary, PTX text, or machine code alone.
 
+use std::collections::BTreeMap;
 use std::ffi::CStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::architecture::Architecture;
 use super::error::{Code, Error, Result, refuse};
@@ -89,7 +90,20 @@ fn ptx_text(text: &str) -> Result<Image> {
     Ok(Image { parts: Arc::new(vec![module]), machine_code: Arc::default() })
 }
 
+/// Fat binaries that were read: programs open a device more than once, and load the same each time.
+static KNOWN: Mutex<BTreeMap<Vec<u8>, Image>> = Mutex::new(BTreeMap::new());
+
 fn fat_binary(bytes: &[u8]) -> Result<Image> {
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(image) = known().get(bytes) {
+        return Ok(image.clone());
+    }
+    let image = read_fat_binary(bytes)?;
+    known().insert(bytes.to_vec(), image.clone());
+    Ok(image)
+}
+
+fn read_fat_binary(bytes: &[u8]) -> Result<Image> {
     let invalid = |reason| {
         eprintln!("simulated driver: {reason}");
         Error { code: Code::INVALID_IMAGE, reason }
