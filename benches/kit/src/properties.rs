@@ -22,6 +22,16 @@ pub struct Proof {
 /// By operator, dtype and the images' architecture.
 pub type Proofs = BTreeMap<(String, String, String), Proof>;
 
+/// Tests of many rows, of whole models, of blocks with many tiles.
+const SLOW: [&str; 6] = [
+    "tests::dense",
+    "tests::experts",
+    "tests::grouped_gemm_tiles",
+    "tests::grouped_gemm_turns",
+    "tests::moe_far",
+    "tests::moe_rows",
+];
+
 /// Cases of a batch.
 fn cases(context: &Context) -> u32 {
     if context.simulated() { 3 } else { 256 }
@@ -48,6 +58,10 @@ pub fn run(
             .env("CUDA_DISABLE_PTX_JIT", "1")
             .env("PROPTEST_CASES", cases(context).to_string())
             .env("PROPTEST_RNG_SEED", seed.to_string());
+        if context.simulated() {
+            // What takes a simulated device longest: it runs there in the tests of the repository.
+            command.args(SLOW.iter().flat_map(|test| ["--skip", test]));
+        }
         if large && batches == 0 && !context.simulated() {
             command.env("EXPERTILE_LARGE", "1");
         }

@@ -124,7 +124,7 @@ fn the_whole_kit_runs_without_rust() {
 while [ "${1#-}" != "$1" ]; do case $1 in --tool|--error-exitcode|--padding) shift 2 ;; *) exit 3 ;; esac; done
 exec "$@""#;
     kit.script(&kit.tools.join("compute-sanitizer"), sanitizer);
-    let output = kit.run("sm_90a", &["--minutes", "8"]);
+    let output = kit.run("sm_90a", &["--minutes", "12"]);
     let table = stdout(&output);
     assert!(output.status.success(), "{table}{}", String::from_utf8_lossy(&output.stderr));
     for passed in [
@@ -177,7 +177,7 @@ fn the_whole_kit_runs_on_amd_devices() {
     let Some(kit) = Kit::unpack("amd") else { return };
     kit.script(&kit.tools.join("python3"), "exit 1");
     kit.script(&kit.tools.join("compute-sanitizer"), "exit 3");
-    let output = kit.run("gfx942", &["--minutes", "8"]);
+    let output = kit.run("gfx942", &["--minutes", "12"]);
     let table = stdout(&output);
     assert!(output.status.success(), "{table}{}", String::from_utf8_lossy(&output.stderr));
     for passed in [
