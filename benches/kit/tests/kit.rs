@@ -160,7 +160,7 @@ exec "$@""#;
     let csv = String::from_utf8(csv.expect("a CSV").1.clone()).unwrap();
     // Three rounds, in turn with ours.
     let row = csv.lines().find(|line| line.contains("peer one") && line.contains("rope")).unwrap();
-    assert!(row.contains(",simulated,11,"), "{row}");
+    assert!(row.contains(",simulated,9,"), "{row}");
     assert!(csv.lines().any(|line| line.contains(",moe,peer one,")), "{csv}");
     assert!(files.iter().any(|(path, _)| path.extension().is_some_and(|e| e == "svg")));
     assert_eq!(files.iter().filter(|(path, _)| path.starts_with("probes")).count(), 27);
