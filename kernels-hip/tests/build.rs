@@ -96,6 +96,7 @@ fn every_entry_takes_its_params_struct() {
             ("dispatch", _) => size_of::<kernels::DispatchParams>(),
             ("combine", _) => size_of::<kernels::CombineParams>(),
             ("linear" | "linear_rows", _) => size_of::<kernels::LinearParams>(),
+            ("grouped_gemm" | "grouped_gemm_rows", _) => size_of::<kernels::GroupedGemmParams>(),
             (_, "packet_any_pack") => size_of::<kernels::PacketPackParams>(),
             (_, "packet_any_unpack") => size_of::<kernels::PacketUnpackParams>(),
             (stem, _) => panic!("no params struct is known for {stem}"),
