@@ -32,7 +32,7 @@ fn names(source: &str) -> Vec<String> {
 }
 
 /// Operators whose matrix products are written for each architecture.
-const PRODUCTS: [&str; 1] = ["linear"];
+const PRODUCTS: [&str; 2] = ["grouped_gemm", "linear"];
 
 #[test]
 fn both_vendors_have_the_same_kernels() {
