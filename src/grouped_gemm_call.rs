@@ -353,7 +353,7 @@ impl Call {
                 box_rows: boxes.weight,
                 experts: Some(MatrixExperts {
                     count: experts,
-                    stride: stride(expert, experts, row * rows),
+                    stride: stride(expert, experts, row.saturating_mul(rows)),
                 }),
             })
         };

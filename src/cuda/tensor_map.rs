@@ -16,7 +16,8 @@ pub(super) fn encode(matrix: &Matrix) -> Result<TensorMap> {
     // Of two dimensions the third is not looked at.
     let experts = matrix.experts.unwrap_or(MatrixExperts { count: 1, stride: 0 });
     let extents = [matrix.columns, matrix.rows, experts.count];
-    let strides = [matrix.stride * bytes, experts.stride * bytes];
+    // What passes 64 bits passes what the driver takes.
+    let strides = [matrix.stride, experts.stride].map(|stride| stride.saturating_mul(bytes));
     let boxes = [ROW_BYTES / bytes as u32, matrix.box_rows, 1];
     let steps = [1, 1, 1];
     let rank = if matrix.experts.is_some() { 3 } else { 2 };

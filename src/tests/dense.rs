@@ -83,9 +83,14 @@ fn multiply(
 }
 
 /// The most probable token after a prompt, and after it again: many tokens at once, then one.
-fn continued<A: Arithmetic>(config: &Config, weights: &Weights, arithmetic: A) -> [u32; 2] {
+pub(super) fn continued<A: Arithmetic>(
+    config: &Config,
+    weights: &Weights,
+    arithmetic: A,
+    tokens: u32,
+) -> [u32; 2] {
     let model = Dbrx::new(config.clone(), weights.clone(), arithmetic).unwrap();
-    let ids: Vec<u32> = (0..70).map(|i| i * 977 % config.vocab as u32).collect();
+    let ids: Vec<u32> = (0..tokens).map(|i| i * 977 % config.vocab as u32).collect();
     let mut cache = KvCache::contiguous(config, 1, ids.len() + 1).unwrap();
     let mut next = |ids: &[u32]| {
         let output = model.forward(ids, &[ids.len()], &mut cache, LogitRows::Last, None).unwrap();
@@ -103,10 +108,10 @@ fn the_reference_models_dense_layers_run_on_devices() {
     for device in able() {
         let stream = device.stream().unwrap();
         let layers = AtomicUsize::new(0);
-        let found = continued(config, &weights, OnDevice { stream: &stream, layers: &layers });
+        let found = continued(config, &weights, OnDevice { stream: &stream, layers: &layers }, 70);
         // Three of each block and lm_head, twice.
         assert_eq!(layers.into_inner(), 2 * (3 * config.layers + 1), "{device}");
-        let wanted = wanted.get_or_insert_with(|| continued(config, &weights, BF16));
+        let wanted = wanted.get_or_insert_with(|| continued(config, &weights, BF16, 70));
         assert_eq!(found, *wanted, "{device}");
     }
     report("dense");

@@ -1,16 +1,15 @@
 //! The reference model with its experts on a device: every layer of the golden checkpoints and of the built-in model, in
 //! bf16, each result held to the derived bound.
 
+use super::dense::continued;
 use super::grouped_gemm::able;
 use super::moe::{Case, Operands, plain};
 use super::moe_check::check_on;
 use expertile::Stream;
 use expertile_reference::arithmetic::Experts;
-use expertile_reference::checkpoint::{Checkpoint, builtin_model, sampling::greedy};
-use expertile_reference::dbrx::LogitRows;
+use expertile_reference::checkpoint::{Checkpoint, builtin_model};
 use expertile_reference::error::Result;
-use expertile_reference::kv_cache::KvCache;
-use expertile_reference::{Arithmetic, Config, Dbrx, Plain, Rounding, Tensor, Weights};
+use expertile_reference::{Arithmetic, Plain, Rounding, Tensor};
 use half::bf16;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -87,19 +86,6 @@ fn operands(input: &Experts<'_, f64>) -> (Case, Operands<bf16>) {
     (case, operands)
 }
 
-/// The most probable token after a prompt, and after it again: many tokens at once, then one.
-fn continued<A: Arithmetic>(config: &Config, weights: &Weights, arithmetic: A) -> [u32; 2] {
-    let model = Dbrx::new(config.clone(), weights.clone(), arithmetic).unwrap();
-    let ids: Vec<u32> = (0..40).map(|i| i * 977 % config.vocab as u32).collect();
-    let mut cache = KvCache::contiguous(config, 1, ids.len() + 1).unwrap();
-    let mut next = |ids: &[u32]| {
-        let output = model.forward(ids, &[ids.len()], &mut cache, LogitRows::Last, None).unwrap();
-        greedy(&output.logits).unwrap()
-    };
-    let first = next(&ids);
-    [first, next(&[first])]
-}
-
 #[test]
 fn the_reference_models_experts_run_on_devices() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/tests/golden");
@@ -107,11 +93,12 @@ fn the_reference_models_experts_run_on_devices() {
     for folder in folders.into_iter().chain([builtin_model()]) {
         let checkpoint = Checkpoint::open(&folder).unwrap();
         let (config, weights) = (checkpoint.config(), checkpoint.load(&mut |_, _| {}).unwrap());
-        let wanted = continued(config, &weights, BF16);
+        let wanted = continued(config, &weights, BF16, 40);
         for device in able() {
             let stream = device.stream().unwrap();
             let layers = AtomicUsize::new(0);
-            let found = continued(config, &weights, OnDevice { stream: &stream, layers: &layers });
+            let found =
+                continued(config, &weights, OnDevice { stream: &stream, layers: &layers }, 40);
             assert_eq!(layers.into_inner(), 2 * config.layers, "{device}: {}", folder.display());
             // Of the built-in model, which was trained, the choice is clear.
             assert!(

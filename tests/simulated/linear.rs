@@ -7,6 +7,7 @@ use expertile::{
     Buffer, Device, Graph, Linear, LinearOut, Platform, Result, Stream, WeightLayout, linear,
 };
 use half::bf16;
+use std::collections::HashMap;
 use std::mem::swap;
 
 /// What a call works on.
@@ -65,6 +66,23 @@ impl Dense {
     pub(crate) fn results(&self, stream: &Stream) -> Vec<bf16> {
         self.out.read(stream).unwrap()
     }
+}
+
+/// The counters of a call.
+pub(crate) fn counted(
+    simulator: &Simulator,
+    stream: &Stream,
+    dense: &mut Dense,
+) -> HashMap<String, u64> {
+    stream.synchronize().unwrap();
+    let before = simulator.counters();
+    dense.go(stream).unwrap();
+    stream.synchronize().unwrap();
+    let more = |(key, value): (String, u64)| {
+        let more = value - before.get(&key).unwrap_or(&0);
+        (key, more)
+    };
+    simulator.counters().into_iter().map(more).collect()
 }
 
 /// One device of each architecture that runs the kernels of sm_80.
@@ -222,23 +240,26 @@ fn dense_layers_refuse_what_is_of_another_device() {
     }
 }
 
-/// Seeds that round alike: the models of tensor cores follow each other by threes. With 104 of k the last stage is the
-/// one in which sums are turned.
-#[test]
-fn every_schedule_multiplies_alike() {
+/// Extents, whether the weight lies as `[in_features, out_features]`, and how many schedules.
+pub(crate) type Scheduled = ([u64; 3], bool, u64);
+
+/// Whatever the schedule, of seeds that round alike: the models of matrix units follow each other by so many.
+pub(crate) fn schedules_multiply_alike(
+    devices: fn() -> Vec<Device>,
+    models: usize,
+    cases: &[Scheduled],
+) {
     let Some(simulator) = Simulator::find() else { return };
-    for device in sm80_devices() {
+    for device in devices() {
         let stream = device.stream().unwrap();
-        for (extents, in_out) in
-            [([70, 104, 200], false), ([130, 72, 72], true), ([19, 200, 88], true)]
-        {
-            let mut of_model: [Option<Vec<bf16>>; 3] = [None, None, None];
-            for seed in 0..30 {
+        for &(extents, in_out, seeds) in cases {
+            let mut of_model: Vec<Option<Vec<bf16>>> = vec![None; models];
+            for seed in 0..seeds {
                 simulator.set_seed(seed);
                 let mut dense = Dense::new(&stream, extents, in_out, 4);
                 dense.go(&stream).unwrap();
                 let results = dense.results(&stream);
-                let first = of_model[seed as usize % 3].get_or_insert_with(|| results.clone());
+                let first = of_model[seed as usize % models].get_or_insert_with(|| results.clone());
                 assert!(*first == results, "{device}: seed {seed} gives other bits: {extents:?}");
             }
         }
@@ -247,13 +268,20 @@ fn every_schedule_multiplies_alike() {
     assert_eq!(simulator.text("expertile_sim_reports"), "");
 }
 
+/// With 104 of k the last stage is the one in which sums are turned.
 #[test]
-fn a_replay_of_a_dense_layer_is_a_call() {
+fn every_schedule_multiplies_alike() {
+    let cases = [([70, 104, 200], false, 30), ([130, 72, 72], true, 30), ([19, 200, 88], true, 30)];
+    schedules_multiply_alike(sm80_devices, 3, &cases);
+}
+
+/// A replay with new data is one call, and gives the bits of a direct call.
+pub(crate) fn replays_are_calls(devices: fn() -> Vec<Device>, tokens: &[u64]) {
     let Some(simulator) = Simulator::find() else { return };
-    for device in sm80_devices() {
+    for device in devices() {
         let stream = device.stream().unwrap();
-        let launch_graph = graph_calls(&device)[4];
-        for tokens in [3, 70] {
+        let (platform, launch_graph) = (device.info().platform, graph_calls(&device)[4]);
+        for &tokens in tokens {
             let [mut recorded, mut direct] =
                 [(); 2].map(|()| Dense::new(&stream, [tokens, 64, 24], false, 5));
             // SAFETY: `recorded` outlives the graph, and is used only when the stream was waited for.
@@ -264,9 +292,9 @@ fn a_replay_of_a_dense_layer_is_a_call() {
                 let x: Vec<bf16> = (0..recorded.x.elements()).map(value).collect();
                 recorded.x.write(&stream, &x).unwrap();
                 direct.x.write(&stream, &x).unwrap();
-                let before = simulator.calls(Platform::Cuda);
+                let before = simulator.calls(platform);
                 graph.launch(&stream).unwrap();
-                let after = simulator.calls(Platform::Cuda);
+                let after = simulator.calls(platform);
                 assert_eq!(after.since(&before), [(launch_graph, 1)], "{device}: {round}");
                 direct.go(&stream).unwrap();
                 let (found, wanted) = (recorded.results(&stream), direct.results(&stream));
@@ -275,4 +303,9 @@ fn a_replay_of_a_dense_layer_is_a_call() {
         }
     }
     assert_eq!(simulator.text("expertile_sim_reports"), "");
+}
+
+#[test]
+fn a_replay_of_a_dense_layer_is_a_call() {
+    replays_are_calls(sm80_devices, &[3, 70]);
 }

@@ -1,11 +1,9 @@
 //! Dense layers on AMD's devices: calls, traffic, matrix instructions, schedules, replays.
 
-use crate::calls::{graph_calls, launch_call};
-use crate::linear::Dense;
+use crate::calls::launch_call;
+use crate::linear::{Dense, counted, replays_are_calls, schedules_multiply_alike};
 use crate::simulator::{Simulator, devices};
-use expertile::{Buffer, Device, Graph, Platform, Stream};
-use half::bf16;
-use std::collections::HashMap;
+use expertile::{Buffer, Device, Platform, Stream};
 
 /// Bytes and bf16 elements of a sector.
 const SECTOR: u64 = 32;
@@ -16,19 +14,6 @@ fn amd_devices() -> Vec<Device> {
     let mut devices = devices();
     devices.retain(|device| device.info().platform == Platform::Hip);
     devices
-}
-
-/// The counters of a call.
-fn counted(simulator: &Simulator, stream: &Stream, dense: &mut Dense) -> HashMap<String, u64> {
-    stream.synchronize().unwrap();
-    let before = simulator.counters();
-    dense.go(stream).unwrap();
-    stream.synchronize().unwrap();
-    let more = |(key, value): (String, u64)| {
-        let more = value - before.get(&key).unwrap_or(&0);
-        (key, more)
-    };
-    simulator.counters().into_iter().map(more).collect()
 }
 
 #[test]
@@ -193,56 +178,14 @@ fn the_loop_of_a_dense_layer_is_short() {
     assert_eq!(simulator.text("expertile_sim_reports"), "");
 }
 
-/// Seeds that round alike: the models of matrix instructions follow each other by fours.
 #[test]
 fn every_schedule_multiplies_alike() {
-    let Some(simulator) = Simulator::find() else { return };
-    for device in amd_devices() {
-        let stream = device.stream().unwrap();
-        for (extents, in_out) in
-            [([70, 136, 264], false), ([260, 136, 72], true), ([19, 264, 88], true)]
-        {
-            let mut of_model: [Option<Vec<bf16>>; 4] = [None, None, None, None];
-            for seed in 0..24 {
-                simulator.set_seed(seed);
-                let mut dense = Dense::new(&stream, extents, in_out, 4);
-                dense.go(&stream).unwrap();
-                let results = dense.results(&stream);
-                let first = of_model[seed as usize % 4].get_or_insert_with(|| results.clone());
-                assert!(*first == results, "{device}: seed {seed} gives other bits: {extents:?}");
-            }
-        }
-    }
-    simulator.set_seed(0);
-    assert_eq!(simulator.text("expertile_sim_reports"), "");
+    let cases =
+        [([70, 136, 264], false, 24), ([260, 136, 72], true, 24), ([19, 264, 88], true, 24)];
+    schedules_multiply_alike(amd_devices, 4, &cases);
 }
 
 #[test]
 fn a_replay_of_a_dense_layer_is_a_call() {
-    let Some(simulator) = Simulator::find() else { return };
-    for device in amd_devices() {
-        let stream = device.stream().unwrap();
-        let launch_graph = graph_calls(&device)[4];
-        for tokens in [3, 70] {
-            let [mut recorded, mut direct] =
-                [(); 2].map(|()| Dense::new(&stream, [tokens, 64, 24], false, 5));
-            // SAFETY: `recorded` outlives the graph, and is used only when the stream was waited for.
-            let graph = unsafe { Graph::capture(&stream, |stream| recorded.go(stream)) }.unwrap();
-            let mut random = fastrand::Rng::with_seed(8);
-            for round in 0..10 {
-                let value = |_| bf16::from_f32(random.f32() * 8.0 - 4.0);
-                let x: Vec<bf16> = (0..recorded.x.elements()).map(value).collect();
-                recorded.x.write(&stream, &x).unwrap();
-                direct.x.write(&stream, &x).unwrap();
-                let before = simulator.calls(Platform::Hip);
-                graph.launch(&stream).unwrap();
-                let after = simulator.calls(Platform::Hip);
-                assert_eq!(after.since(&before), [(launch_graph, 1)], "{device}: {round}");
-                direct.go(&stream).unwrap();
-                let (found, wanted) = (recorded.results(&stream), direct.results(&stream));
-                assert!(found == wanted, "{device}: round {round} differs from a direct call");
-            }
-        }
-    }
-    assert_eq!(simulator.text("expertile_sim_reports"), "");
+    replays_are_calls(amd_devices, &[3, 70]);
 }

@@ -1,11 +1,10 @@
 //! Dense layers on sm_90a: calls, blocks, matrix instructions, traffic, schedules, replays.
 
-use crate::calls::{graph_calls, launch_call};
-use crate::linear::Dense;
+use crate::calls::launch_call;
+use crate::linear::{Dense, counted, replays_are_calls, schedules_multiply_alike};
 use crate::simulator::{Simulator, devices};
-use expertile::{Buffer, Device, Graph, Platform, Stream};
+use expertile::{Buffer, Device, Platform, Stream};
 use half::bf16;
-use std::collections::HashMap;
 
 /// What the extents below are chosen for: an H200's.
 const MULTIPROCESSORS: u64 = 132;
@@ -17,19 +16,6 @@ fn sm90_devices() -> Vec<Device> {
         assert_eq!(u64::from(device.info().multiprocessors), MULTIPROCESSORS, "{device}");
     }
     devices
-}
-
-/// The counters of a call.
-fn counted(simulator: &Simulator, stream: &Stream, dense: &mut Dense) -> HashMap<String, u64> {
-    stream.synchronize().unwrap();
-    let before = simulator.counters();
-    dense.go(stream).unwrap();
-    stream.synchronize().unwrap();
-    let more = |(key, value): (String, u64)| {
-        let more = value - before.get(&key).unwrap_or(&0);
-        (key, more)
-    };
-    simulator.counters().into_iter().map(more).collect()
 }
 
 /// What a call costs.
@@ -260,61 +246,20 @@ fn blocks_go_round() {
     assert_eq!(simulator.text("expertile_sim_reports"), "");
 }
 
-/// Seeds that round alike: the models of tensor cores follow each other by threes. More of k than the ring has stages,
-/// tiles of one block and of clusters, more tiles than blocks.
+/// More of k than the ring has stages, tiles of one block and of clusters, more tiles than blocks.
 #[test]
 fn every_schedule_multiplies_alike() {
-    let Some(simulator) = Simulator::find() else { return };
-    for device in sm90_devices() {
-        let stream = device.stream().unwrap();
-        for (extents, in_out, seeds) in [
-            ([70, 392, 200], false, 30),
-            ([200, 584, 72], true, 60),
-            ([19, 968, 88], true, 30),
-            ([7, 264, 72 * MULTIPROCESSORS], false, 6),
-        ] {
-            let mut of_model: [Option<Vec<bf16>>; 3] = [None, None, None];
-            for seed in 0..seeds {
-                simulator.set_seed(seed);
-                let mut dense = Dense::new(&stream, extents, in_out, 4);
-                dense.go(&stream).unwrap();
-                let results = dense.results(&stream);
-                let first = of_model[seed as usize % 3].get_or_insert_with(|| results.clone());
-                assert!(*first == results, "{device}: seed {seed} gives other bits: {extents:?}");
-            }
-        }
-    }
-    simulator.set_seed(0);
-    assert_eq!(simulator.text("expertile_sim_reports"), "");
+    let cases = [
+        ([70, 392, 200], false, 30),
+        ([200, 584, 72], true, 60),
+        ([19, 968, 88], true, 30),
+        ([7, 264, 72 * MULTIPROCESSORS], false, 6),
+    ];
+    schedules_multiply_alike(sm90_devices, 3, &cases);
 }
 
 /// A graph keeps the maps of its call.
 #[test]
 fn a_replay_of_a_dense_layer_is_a_call() {
-    let Some(simulator) = Simulator::find() else { return };
-    for device in sm90_devices() {
-        let stream = device.stream().unwrap();
-        let launch_graph = graph_calls(&device)[4];
-        for tokens in [3, 70, 130] {
-            let [mut recorded, mut direct] =
-                [(); 2].map(|()| Dense::new(&stream, [tokens, 64, 24], false, 5));
-            // SAFETY: `recorded` outlives the graph, and is used only when the stream was waited for.
-            let graph = unsafe { Graph::capture(&stream, |stream| recorded.go(stream)) }.unwrap();
-            let mut random = fastrand::Rng::with_seed(8);
-            for round in 0..20 {
-                let value = |_| bf16::from_f32(random.f32() * 8.0 - 4.0);
-                let x: Vec<bf16> = (0..recorded.x.elements()).map(value).collect();
-                recorded.x.write(&stream, &x).unwrap();
-                direct.x.write(&stream, &x).unwrap();
-                let before = simulator.calls(Platform::Cuda);
-                graph.launch(&stream).unwrap();
-                let after = simulator.calls(Platform::Cuda);
-                assert_eq!(after.since(&before), [(launch_graph, 1)], "{device}: {round}");
-                direct.go(&stream).unwrap();
-                let (found, wanted) = (recorded.results(&stream), direct.results(&stream));
-                assert!(found == wanted, "{device}: round {round} differs from a direct call");
-            }
-        }
-    }
-    assert_eq!(simulator.text("expertile_sim_reports"), "");
+    replays_are_calls(sm90_devices, &[3, 70, 130]);
 }
