@@ -145,34 +145,11 @@ __device__ inline void run(const GroupedGemmParams &p, const GroupedWork &work, 
     uint32_t columns = (min(work.end - work.row, TILE_ROWS) + 7) / 8;
     uint32_t first_stage = shared_address(shared);
     Tokens<UP> x(p, work, columns);
-    auto copy = [&](uint32_t stage, uint32_t k) {
-        if (k < p.in_features) {
-            weight.copy(first_stage + stage * STAGE_BYTES, k, p.in_features);
-            x.copy(first_stage + stage * STAGE_BYTES + X_AT, k, p.in_features);
-        }
-        // A group a stage, without copies too, so that the number of those to wait for is fixed.
-        copy_async_commit();
-    };
-#pragma unroll
-    for (uint32_t stage = 0; stage < STAGES - 1; ++stage) {
-        copy(stage, stage * DEPTH);
-    }
+    Sums sums = {};
+    multiply_all<T>(weight, x, p.in_features, {first_stage, X_AT, STAGE_BYTES}, columns, sums);
 
     uint32_t lane = threadIdx.x % WARP_THREADS;
     uint32_t warp = threadIdx.x / WARP_THREADS;
-    Sums sums = {};
-    uint32_t stage = 0;
-    for (uint32_t k = 0; k < p.in_features; k += DEPTH) {
-        copy_async_wait<STAGES - 2>();
-        // All copies of the stage are there, and nobody reads any more the one that is filled next.
-        __syncthreads();
-        copy((stage + STAGES - 1) % STAGES, k + (STAGES - 1) * DEPTH);
-        uint32_t part = first_stage + stage * STAGE_BYTES;
-        multiply<T>(weight, part, part + X_AT, warp * WARP_FEATURES, columns, sums);
-        stage = (stage + 1) % STAGES;
-    }
-    __syncthreads();
-
     // By way of shared memory, so that a row's features are written by vectors.
     float *turned = reinterpret_cast<float *>(shared) + warp * TILE_ROWS * STRIDE<UP>;
     uint32_t first = work.feature + warp * OWN<UP>;

@@ -26,18 +26,19 @@ static_assert(STAGES * (MAX_FEATURES + LINEAR_ROWS_MAX_TOKENS) * DEPTH * 2 ==
 struct Tokens {
     const unsigned char *at;
     uint64_t step;  // bytes from one of the thread's rows to the next
+    uint32_t tokens;
     uint32_t columns;
 
-    __device__ Tokens(const LinearParams &p, uint32_t columns) : columns(columns) {
+    __device__ Tokens(const LinearParams &p, uint32_t columns) : tokens(p.tokens), columns(columns) {
         uint64_t row = threadIdx.x / CHUNKS;
         at = static_cast<const unsigned char *>(p.x) +
              (row * p.x_stride + threadIdx.x % CHUNKS * CHUNK) * 2;
         step = blockDim.x / CHUNKS * p.x_stride * 2;
     }
 
-    __device__ void copy(const LinearParams &p, uint32_t stage, uint32_t k) {
+    __device__ void copy(uint32_t stage, uint32_t k, uint32_t in_features) {
         uint32_t chunk = threadIdx.x % CHUNKS;
-        uint32_t rows = k + chunk * CHUNK < p.in_features ? p.tokens : 0;
+        uint32_t rows = k + chunk * CHUNK < in_features ? tokens : 0;
         const unsigned char *from = at;
 #pragma unroll 2
         for (uint32_t row = threadIdx.x / CHUNKS; row < columns * 8; row += blockDim.x / CHUNKS) {
@@ -58,34 +59,11 @@ __device__ inline void linear_rows(const LinearParams &p) {
     uint32_t first_stage = shared_address(shared);
     Weight weight(p.weight, p.weight_stride, first, p.out_features);
     Tokens x(p, columns);
-    auto copy = [&](uint32_t stage, uint32_t k) {
-        if (k < p.in_features) {
-            weight.copy(first_stage + stage * stage_bytes, k, p.in_features);
-            x.copy(p, first_stage + stage * stage_bytes + x_part, k);
-        }
-        // A group a stage, without copies too, so that the number of those to wait for is fixed.
-        copy_async_commit();
-    };
-#pragma unroll
-    for (uint32_t stage = 0; stage < STAGES - 1; ++stage) {
-        copy(stage, stage * DEPTH);
-    }
+    Sums sums = {};
+    multiply_all<T>(weight, x, p.in_features, {first_stage, x_part, stage_bytes}, columns, sums);
 
     uint32_t lane = threadIdx.x % WARP_THREADS;
     uint32_t warp = threadIdx.x / WARP_THREADS;
-    Sums sums = {};
-    uint32_t stage = 0;
-    for (uint32_t k = 0; k < p.in_features; k += DEPTH) {
-        copy_async_wait<STAGES - 2>();
-        // All copies of the stage are there, and nobody reads any more the one that is filled next.
-        __syncthreads();
-        copy((stage + STAGES - 1) % STAGES, k + (STAGES - 1) * DEPTH);
-        uint32_t part = first_stage + stage * stage_bytes;
-        multiply<T>(weight, part, part + x_part, warp * WARP_FEATURES, columns, sums);
-        stage = (stage + 1) % STAGES;
-    }
-    __syncthreads();
-
     // By way of shared memory, so that a token's features are written by vectors.
     float *turned = reinterpret_cast<float *>(shared) + warp * columns * 8 * TURNED;
 #pragma unroll

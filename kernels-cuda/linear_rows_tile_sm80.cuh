@@ -120,3 +120,40 @@ __device__ inline void multiply(const Weight &weight, uint32_t stage, uint32_t x
         }
     }
 }
+
+// Where stages lie: the weight's part, then that of x.
+struct Stages {
+    uint32_t first;
+    uint32_t x_part;
+    uint32_t bytes;
+};
+
+// Adds all products of a tile to the warp's sums. When it returns, the stages are free.
+template <typename T, typename Weight, typename X>
+__device__ inline void multiply_all(Weight &weight, X &x, uint32_t in_features, const Stages &stages,
+                                    uint32_t columns, Sums &sums) {
+    auto copy = [&](uint32_t stage, uint32_t k) {
+        if (k < in_features) {
+            weight.copy(stages.first + stage * stages.bytes, k, in_features);
+            x.copy(stages.first + stage * stages.bytes + stages.x_part, k, in_features);
+        }
+        // A group a stage, without copies too, so that the number of those to wait for is fixed.
+        copy_async_commit();
+    };
+#pragma unroll
+    for (uint32_t stage = 0; stage < STAGES - 1; ++stage) {
+        copy(stage, stage * DEPTH);
+    }
+    uint32_t feature = threadIdx.x / WARP_THREADS * WARP_FEATURES;
+    uint32_t stage = 0;
+    for (uint32_t k = 0; k < in_features; k += DEPTH) {
+        copy_async_wait<STAGES - 2>();
+        // All copies of the stage are there, and nobody reads any more the one that is filled next.
+        __syncthreads();
+        copy((stage + STAGES - 1) % STAGES, k + (STAGES - 1) * DEPTH);
+        uint32_t part = stages.first + stage * stages.bytes;
+        multiply<T>(weight, part, part + stages.x_part, feature, columns, sums);
+        stage = (stage + 1) % STAGES;
+    }
+    __syncthreads();
+}
